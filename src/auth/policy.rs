@@ -1,0 +1,213 @@
+//! The one policy. Every door (web, API, link, command line) asks [`allow`] before it does anything.
+//!
+//! Denied by default: a permission is held only if the user's role holds it and, for a bearer token, one of the
+//! token's scopes holds it too. What depends on the state of a run (four eyes, "already decided") is the engine's.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What a user is. Admins hold supervisor and staff; supervisors hold staff; auditors change nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    Staff,
+    Supervisor,
+    Auditor,
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Role; 4] = [Role::Staff, Role::Supervisor, Role::Auditor, Role::Admin];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Staff => "staff",
+            Role::Supervisor => "supervisor",
+            Role::Auditor => "auditor",
+            Role::Admin => "admin",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+
+    /// The roles that somebody with this role holds, this one included.
+    pub fn holds(self) -> &'static [Role] {
+        match self {
+            Role::Staff => &[Role::Staff],
+            Role::Supervisor => &[Role::Supervisor, Role::Staff],
+            Role::Auditor => &[Role::Auditor],
+            Role::Admin => &[Role::Admin, Role::Supervisor, Role::Staff],
+        }
+    }
+
+    fn scopes(self) -> &'static [Scope] {
+        match self {
+            Role::Staff => &[Scope::RunsRead, Scope::RunsWrite],
+            Role::Supervisor => &[Scope::RunsRead, Scope::RunsWrite, Scope::ApprovalsDecide],
+            Role::Auditor => &[Scope::RunsRead, Scope::LogRead],
+            Role::Admin => &Scope::ALL,
+        }
+    }
+}
+
+/// What a bearer token may be limited to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    RunsRead,
+    RunsWrite,
+    ApprovalsDecide,
+    LogRead,
+    ProtocolsWrite,
+    Admin,
+}
+
+impl Scope {
+    pub const ALL: [Scope; 6] = [
+        Scope::RunsRead,
+        Scope::RunsWrite,
+        Scope::ApprovalsDecide,
+        Scope::LogRead,
+        Scope::ProtocolsWrite,
+        Scope::Admin,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scope::RunsRead => "runs:read",
+            Scope::RunsWrite => "runs:write",
+            Scope::ApprovalsDecide => "approvals:decide",
+            Scope::LogRead => "log:read",
+            Scope::ProtocolsWrite => "protocols:write",
+            Scope::Admin => "admin",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Scope> {
+        Scope::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+/// How somebody proved who they are. Goes into the log beside their name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMethod {
+    Session,
+    Token,
+    CommandLine,
+}
+
+impl AuthMethod {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AuthMethod::Session => "session",
+            AuthMethod::Token => "token",
+            AuthMethod::CommandLine => "command line",
+        }
+    }
+}
+
+/// Somebody who is signed in, by whichever door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    pub user: String,
+    pub role: Role,
+    pub method: AuthMethod,
+    /// What the token is limited to. None: the whole role (a session).
+    pub scopes: Option<BTreeSet<Scope>>,
+    /// Where the request came from.
+    pub address: Option<String>,
+    pub request_id: Option<String>,
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Start runs.
+    StartRun,
+    /// See a run, its plan, payload and entries.
+    ReadRun,
+    /// Cancel a run.
+    CancelRun,
+    /// See the list of what waits for a decision.
+    ReadApprovals,
+    /// Decide an approval.
+    Decide,
+    /// See and export the activity log.
+    ReadLog,
+    /// See protocols (needed to start one).
+    ReadProtocols,
+    /// Write protocols, actions and agents.
+    WriteProtocols,
+    /// See actions and agents, whose configuration may name internal addresses.
+    ReadActions,
+    /// Manage users and tokens.
+    ManageUsers,
+}
+
+impl Permission {
+    /// The scopes of which one is needed; the first is the one that a refusal names.
+    pub fn needs(self) -> &'static [Scope] {
+        match self {
+            Permission::StartRun | Permission::CancelRun => &[Scope::RunsWrite],
+            Permission::ReadRun => &[Scope::RunsRead, Scope::LogRead],
+            Permission::ReadApprovals => &[Scope::ApprovalsDecide, Scope::RunsRead],
+            Permission::Decide => &[Scope::ApprovalsDecide],
+            Permission::ReadLog => &[Scope::LogRead],
+            Permission::ReadProtocols => &[Scope::RunsRead, Scope::ProtocolsWrite],
+            Permission::WriteProtocols | Permission::ReadActions => &[Scope::ProtocolsWrite, Scope::Admin],
+            Permission::ManageUsers => &[Scope::Admin],
+        }
+    }
+}
+
+/// What the permission is asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Resource<'a> {
+    /// The collection: what of it is visible is narrowed by [`sees_all_runs`].
+    Any,
+    Run {
+        started_by: &'a str,
+    },
+}
+
+/// A refusal: 403, and an entry in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub missing: Scope,
+    pub message: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The one question. `Ok` only if both the role and, for a token, its scopes hold the permission.
+pub fn allow(who: &Principal, permission: Permission, resource: Resource<'_>) -> Result<(), Refusal> {
+    let needed = permission.needs();
+    let role_holds = |scope: &Scope| who.role.scopes().contains(scope);
+    let token_holds = |scope: &Scope| who.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope));
+    let missing = needed.first().copied().unwrap_or(Scope::Admin);
+    if !needed.iter().any(role_holds) {
+        let message =
+            format!("Your role ({}) does not hold the permission {}.", who.role.as_str(), missing.as_str());
+        return Err(Refusal { missing, message });
+    }
+    if !needed.iter().any(|scope| role_holds(scope) && token_holds(scope)) {
+        let message = format!("This token lacks the scope {}.", missing.as_str());
+        return Err(Refusal { missing, message });
+    }
+    match resource {
+        Resource::Run { started_by } if !sees_all_runs(who) && started_by != who.user => Err(Refusal {
+            missing,
+            message: "Staff see the runs that they started. Ask a supervisor or an auditor.".to_owned(),
+        }),
+        Resource::Run { .. } | Resource::Any => Ok(()),
+    }
+}
+
+/// Supervisors, auditors and admins see every run; staff see their own.
+pub fn sees_all_runs(who: &Principal) -> bool {
+    who.role != Role::Staff
+}
