@@ -187,7 +187,8 @@ CREATE TABLE activity_log (
     status    text,
     leaf      bytea NOT NULL CHECK (length(leaf) BETWEEN 2 AND 65535),
     leaf_hash bytea NOT NULL CHECK (length(leaf_hash) = 32),
-    beside    jsonb,
+    -- json, not jsonb: a value comes back exactly as it was written.
+    beside    json,
     PRIMARY KEY (run_id, stream, seq),
     CHECK (run_id = 0 OR stream = 0)
 ) PARTITION BY RANGE (run_id);

@@ -1,0 +1,198 @@
+//! Checking a run's chain: every entry's bytes, its place, its link, and that what stands beside it agrees.
+
+use super::entry::{Opened, open};
+use super::{Hash, leaf_hash};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+/// An entry as it lies in the database: the leaf, and the columns that repeat it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    pub run_id: i64,
+    pub stream: i64,
+    pub seq: i64,
+    pub at: DateTime<Utc>,
+    pub actor: String,
+    pub type_name: String,
+    pub step: Option<String>,
+    pub attempt: Option<i32>,
+    pub status: Option<String>,
+    pub leaf: Vec<u8>,
+    pub leaf_hash: Vec<u8>,
+    pub beside: Option<Value>,
+}
+
+/// What is wrong, and with which entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("run {run_id} seq {seq}: {message}")]
+pub struct Finding {
+    pub run_id: i64,
+    pub stream: i64,
+    pub seq: i64,
+    pub message: String,
+}
+
+/// Checks the entries of one stream, in `seq` order, one at a time and in constant memory.
+#[derive(Debug, Default)]
+pub struct ChainCheck {
+    place: Option<(i64, i64)>,
+    seq: u64,
+    prev: Option<Hash>,
+    at: Option<DateTime<Utc>>,
+    origin: Option<String>,
+    closed: bool,
+}
+
+impl ChainCheck {
+    /// True for the first entry of another stream than the last.
+    pub fn is_other_stream(&self, entry: &Stored) -> bool {
+        self.place.is_some_and(|place| place != (entry.run_id, entry.stream))
+    }
+
+    /// Checks the next entry. The first finding is the one that counts: what follows a broken link is unproven.
+    pub fn check(&mut self, stored: &Stored) -> Result<(), Finding> {
+        self.check_entry(stored).map_err(|message| Finding {
+            run_id: stored.run_id,
+            stream: stored.stream,
+            seq: stored.seq,
+            message,
+        })
+    }
+
+    fn check_entry(&mut self, stored: &Stored) -> Result<(), String> {
+        let hash = leaf_hash(&stored.leaf);
+        if hash.as_slice() != stored.leaf_hash {
+            return Err("its bytes were changed: they do not have the recorded hash".to_owned());
+        }
+        let opened = open(&stored.leaf, stored.beside.as_ref())?;
+        columns_agree(stored, &opened)?;
+        let expected = self.seq + 1;
+        if opened.seq != expected {
+            return Err(format!("an entry is missing or out of order: entry {expected} should stand here"));
+        }
+        if opened.prev != self.prev.map(hex::encode) {
+            return Err("it does not link to the entry before it".to_owned());
+        }
+        if self.origin.as_ref().is_some_and(|origin| *origin != opened.origin) {
+            return Err("it belongs to another log".to_owned());
+        }
+        if self.at.is_some_and(|at| opened.at < at) {
+            return Err("its time is before that of the entry before it".to_owned());
+        }
+        if self.closed {
+            return Err("it stands after the closing entry".to_owned());
+        }
+        if opened.type_name == "run.closed" {
+            if opened.detail.get("count").and_then(Value::as_u64) != Some(opened.seq) {
+                return Err("the closing entry states another count than there are entries".to_owned());
+            }
+            self.closed = true;
+        }
+        self.place = Some((stored.run_id, stored.stream));
+        (self.seq, self.prev, self.at, self.origin) =
+            (opened.seq, Some(hash), Some(opened.at), Some(opened.origin));
+        Ok(())
+    }
+}
+
+fn columns_agree(stored: &Stored, opened: &Opened) -> Result<(), String> {
+    let pairs = [
+        ("run_id", stored.run_id == opened.run_id),
+        ("stream", stored.stream == opened.stream),
+        ("seq", u64::try_from(stored.seq) == Ok(opened.seq)),
+        ("t", stored.at == opened.at),
+        ("actor", stored.actor == opened.actor),
+        ("type", stored.type_name == opened.type_name),
+        ("step", stored.step == opened.step),
+        ("attempt", stored.attempt.map(i64::from) == opened.attempt.map(i64::from)),
+        ("status", stored.status == opened.status),
+    ];
+    match pairs.iter().find(|(_, agrees)| !agrees) {
+        Some((column, _)) => Err(format!("the column `{column}` does not agree with the sealed bytes")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{Draft, seal};
+    use super::*;
+    use serde_json::json;
+
+    fn chain(length: u64) -> Vec<Stored> {
+        let mut prev = None;
+        let at = DateTime::from_timestamp_micros(1_700_000_000_000_000).unwrap();
+        (1..=length)
+            .map(|seq| {
+                let type_name = if seq == length { "run.closed" } else { "step.done" };
+                let detail = json!({"count": seq});
+                let draft = Draft {
+                    origin: "x",
+                    run_id: 1,
+                    stream: 0,
+                    seq,
+                    prev,
+                    at,
+                    actor: "a",
+                    type_name,
+                    step: None,
+                    attempt: None,
+                    status: None,
+                    checksum: None,
+                    detail,
+                };
+                let sealed = seal(&draft);
+                prev = Some(sealed.hash);
+                Stored {
+                    run_id: 1,
+                    stream: 0,
+                    seq: seq as i64,
+                    at,
+                    actor: "a".into(),
+                    type_name: type_name.into(),
+                    step: None,
+                    attempt: None,
+                    status: None,
+                    leaf: sealed.leaf,
+                    leaf_hash: sealed.hash.to_vec(),
+                    beside: sealed.beside,
+                }
+            })
+            .collect()
+    }
+
+    fn verify(entries: &[Stored]) -> Result<(), Finding> {
+        let mut check = ChainCheck::default();
+        entries.iter().try_for_each(|entry| check.check(entry))
+    }
+
+    #[test]
+    fn a_whole_chain_passes() {
+        assert_eq!(verify(&chain(5)), Ok(()));
+    }
+
+    #[test]
+    fn each_kind_of_tampering_is_named_with_its_entry() {
+        let mut flipped = chain(5);
+        flipped[2].leaf[10] ^= 1;
+        assert_eq!(verify(&flipped).unwrap_err().seq, 3);
+        let mut rehashed = flipped;
+        let byte = rehashed[2].leaf.iter().position(|byte| *byte == b'3').unwrap();
+        rehashed[2].leaf[10] ^= 1;
+        rehashed[2].leaf[byte] = b'4';
+        rehashed[2].leaf_hash = leaf_hash(&rehashed[2].leaf).to_vec();
+        assert!(verify(&rehashed).is_err());
+        let mut removed = chain(5);
+        removed.remove(2);
+        assert!(verify(&removed).unwrap_err().message.contains("missing"));
+        let mut swapped = chain(5);
+        swapped.swap(1, 2);
+        assert!(verify(&swapped).is_err());
+        let mut column = chain(5);
+        column[3].actor = "mallory".into();
+        assert_eq!(
+            verify(&column).unwrap_err().to_string(),
+            "run 1 seq 4: the column `actor` does not agree with the sealed bytes"
+        );
+    }
+}
