@@ -1,0 +1,179 @@
+//! The tables of `migrations/`, as diesel sees them. By hand: `bigint[]` columns here hold no NULL elements, which
+//! `diesel print-schema` cannot know.
+
+diesel::table! {
+    users (name) {
+        name -> Text,
+        role -> Text,
+        password_hash -> Nullable<Text>,
+        disabled_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    sessions (key_hash) {
+        key_hash -> Bytea,
+        user_name -> Nullable<Text>,
+        state -> Jsonb,
+        created_at -> Timestamptz,
+        last_seen_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    token_keys (kid) {
+        kid -> Text,
+        public_key -> Bytea,
+        created_at -> Timestamptz,
+        retired_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    protocols (id) {
+        id -> Int8,
+        name -> Text,
+        latest_version -> Int4,
+        created_by -> Text,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    protocol_versions (protocol_id, version) {
+        protocol_id -> Int8,
+        version -> Int4,
+        definition -> Json,
+        created_by -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    actions (name) {
+        name -> Text,
+        kind -> Text,
+        config -> Json,
+        version -> Int4,
+        updated_by -> Text,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    agents (name) {
+        name -> Text,
+        kind -> Text,
+        config -> Json,
+        version -> Int4,
+        updated_by -> Text,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    instances (id) {
+        id -> Int8,
+        label -> Text,
+        started_at -> Timestamptz,
+        heartbeat_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    runs (run_id) {
+        run_id -> Int8,
+        protocol_id -> Int8,
+        protocol_version -> Int4,
+        protocol_name -> Text,
+        status -> Text,
+        current_step -> Nullable<Text>,
+        stalled -> Bool,
+        version -> Int8,
+        started_by -> Text,
+        subject -> Text,
+        instances -> Array<Int8>,
+        salt -> Nullable<Bytea>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        closed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    approvals (run_id, id) {
+        run_id -> Int8,
+        id -> Int8,
+        step -> Text,
+        title -> Text,
+        status -> Text,
+        approvers -> Jsonb,
+        four_eyes -> Bool,
+        run_starter -> Text,
+        protocol_name -> Text,
+        opened_at -> Timestamptz,
+        due_at -> Nullable<Timestamptz>,
+        decided_by -> Nullable<Text>,
+        decided_at -> Nullable<Timestamptz>,
+        reason -> Nullable<Text>,
+        form -> Nullable<Jsonb>,
+    }
+}
+
+diesel::table! {
+    timers (run_id, step, kind) {
+        run_id -> Int8,
+        step -> Text,
+        kind -> Text,
+        attempt -> Int4,
+        due_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    start_keys (actor, key) {
+        actor -> Text,
+        key -> Text,
+        body_hash -> Bytea,
+        run_id -> Int8,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    activity_log (run_id, stream, seq) {
+        run_id -> Int8,
+        stream -> Int8,
+        seq -> Int8,
+        t -> Timestamptz,
+        actor -> Text,
+        #[sql_name = "type"]
+        type_ -> Text,
+        step -> Nullable<Text>,
+        attempt -> Nullable<Int4>,
+        status -> Nullable<Text>,
+        leaf -> Bytea,
+        leaf_hash -> Bytea,
+        beside -> Nullable<Jsonb>,
+    }
+}
+
+diesel::table! {
+    settings (key) {
+        key -> Text,
+        value -> Text,
+    }
+}
+
+diesel::joinable!(sessions -> users (user_name));
+diesel::joinable!(protocol_versions -> protocols (protocol_id));
+diesel::joinable!(approvals -> runs (run_id));
+diesel::joinable!(timers -> runs (run_id));
+
+diesel::allow_tables_to_appear_in_same_query!(sessions, users);
+diesel::allow_tables_to_appear_in_same_query!(protocol_versions, protocols);
+diesel::allow_tables_to_appear_in_same_query!(approvals, runs, timers);
