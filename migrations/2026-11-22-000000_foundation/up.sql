@@ -151,7 +151,7 @@ CREATE INDEX approvals_pending ON approvals (id) WHERE status = 'pending';
 CREATE TABLE timers (
     run_id  bigint NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
     step    text NOT NULL,
-    kind    text NOT NULL CHECK (kind IN ('max_minutes', 'retry')),
+    kind    text NOT NULL CHECK (kind IN ('max_minutes')),
     attempt integer NOT NULL,
     due_at  timestamptz NOT NULL,
     PRIMARY KEY (run_id, step, kind)

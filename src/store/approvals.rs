@@ -1,0 +1,108 @@
+//! What waits, or waited, for a person's decision.
+
+use super::error::StoreError;
+use super::schema::approvals;
+use crate::engine::protocol::Approvers;
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use serde_json::Value;
+
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = approvals)]
+pub struct ApprovalRow {
+    pub run_id: i64,
+    pub id: i64,
+    pub step: String,
+    pub title: String,
+    pub status: String,
+    pub approvers: Value,
+    pub four_eyes: bool,
+    pub run_starter: String,
+    pub protocol_name: String,
+    pub opened_at: DateTime<Utc>,
+    pub due_at: Option<DateTime<Utc>>,
+    pub decided_by: Option<String>,
+    pub decided_at: Option<DateTime<Utc>>,
+    pub reason: Option<String>,
+    pub form: Option<Value>,
+}
+
+impl ApprovalRow {
+    /// Who may decide. Damaged data lets nobody decide.
+    pub fn approvers(&self) -> Approvers {
+        let nobody = Approvers { roles: Vec::new(), users: Vec::new() };
+        serde_json::from_value(self.approvers.clone()).unwrap_or(nobody)
+    }
+}
+
+/// What a reader asked for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ApprovalFilter {
+    /// `pending`, `approved`, `rejected`, `returned`, `closed`; empty: all.
+    pub statuses: Vec<String>,
+    pub run_id: Option<i64>,
+    /// Only those that this user, with these roles, may decide.
+    pub decidable_by: Option<(String, Vec<String>)>,
+    /// Only those of runs that this user started.
+    pub run_starter: Option<String>,
+}
+
+pub fn get(connection: &mut PgConnection, id: i64) -> Result<Option<ApprovalRow>, StoreError> {
+    let found = approvals::table.filter(approvals::id.eq(id)).select(ApprovalRow::as_select());
+    Ok(found.first(connection).optional()?)
+}
+
+/// Oldest first, from after `cursor`.
+pub fn list(
+    connection: &mut PgConnection,
+    filter: &ApprovalFilter,
+    cursor: Option<i64>,
+    limit: i64,
+) -> Result<Vec<ApprovalRow>, StoreError> {
+    let after = approvals::id.gt(cursor.unwrap_or(0));
+    let query = filtered(filter).filter(after).order(approvals::id.asc()).limit(limit);
+    Ok(query.select(ApprovalRow::as_select()).load(connection)?)
+}
+
+/// Newest first, from before `cursor`: the history.
+pub fn history(
+    connection: &mut PgConnection,
+    filter: &ApprovalFilter,
+    cursor: Option<i64>,
+    limit: i64,
+) -> Result<Vec<ApprovalRow>, StoreError> {
+    let before = approvals::id.lt(cursor.unwrap_or(i64::MAX));
+    let query = filtered(filter).filter(before).order(approvals::id.desc()).limit(limit);
+    Ok(query.select(ApprovalRow::as_select()).load(connection)?)
+}
+
+pub fn count(connection: &mut PgConnection, filter: &ApprovalFilter) -> Result<i64, StoreError> {
+    Ok(filtered(filter).count().get_result(connection)?)
+}
+
+fn filtered(filter: &ApprovalFilter) -> approvals::BoxedQuery<'static, diesel::pg::Pg> {
+    use diesel::sql_types::{Array, Bool, Text};
+    let mut query = approvals::table.into_boxed();
+    if !filter.statuses.is_empty() {
+        query = query.filter(approvals::status.eq_any(filter.statuses.clone()));
+    }
+    if let Some(run_id) = filter.run_id {
+        query = query.filter(approvals::run_id.eq(run_id));
+    }
+    if let Some(starter) = &filter.run_starter {
+        query = query.filter(approvals::run_starter.eq(starter.clone()));
+    }
+    if let Some((user, roles)) = &filter.decidable_by {
+        // The engine decides for certain; this only keeps what cannot be decided out of the list.
+        query = query.filter(
+            diesel::dsl::sql::<Bool>("(approvers->'users' ? ")
+                .bind::<Text, _>(user.clone())
+                .sql(" OR approvers->'roles' ?| ")
+                .bind::<Array<Text>, _>(roles.clone())
+                .sql(") AND NOT (four_eyes AND run_starter = ")
+                .bind::<Text, _>(user.clone())
+                .sql(")"),
+        );
+    }
+    query
+}

@@ -1,0 +1,60 @@
+//! Instances of the app, and the timers that are due. The database's clock is the only one that counts.
+
+use super::error::StoreError;
+use super::schema::{instances, timers};
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Double};
+
+/// Registers this instance. `label` says where it runs.
+pub fn register(connection: &mut PgConnection, label: &str) -> Result<i64, StoreError> {
+    Ok(diesel::insert_into(instances::table)
+        .values(instances::label.eq(label))
+        .returning(instances::id)
+        .get_result(connection)?)
+}
+
+/// False: others took this instance for dead, and rescued its attempts. It must register anew.
+pub fn beat(connection: &mut PgConnection, id: i64) -> Result<bool, StoreError> {
+    let updated = diesel::sql_query("UPDATE instances SET heartbeat_at = clock_timestamp() WHERE id = $1")
+        .bind::<BigInt, _>(id)
+        .execute(connection)?;
+    Ok(updated == 1)
+}
+
+/// Removes the instances whose last heartbeat is older than the lease; their attempts are then lost.
+pub fn remove_dead(connection: &mut PgConnection, lease_seconds: f64) -> Result<usize, StoreError> {
+    Ok(diesel::sql_query("DELETE FROM instances WHERE heartbeat_at < clock_timestamp() - make_interval(secs => $1)")
+        .bind::<Double, _>(lease_seconds)
+        .execute(connection)?)
+}
+
+/// Removes one instance: at its own end, or when it is known to be gone.
+pub fn remove(connection: &mut PgConnection, id: i64) -> Result<(), StoreError> {
+    diesel::delete(instances::table.find(id)).execute(connection)?;
+    Ok(())
+}
+
+/// The instances that are alive, with their labels.
+pub fn live(connection: &mut PgConnection) -> Result<Vec<(i64, String)>, StoreError> {
+    Ok(instances::table.order(instances::id.asc()).select((instances::id, instances::label)).load(connection)?)
+}
+
+/// A deadline that has passed.
+#[derive(Debug, Clone, PartialEq, Queryable)]
+pub struct DueTimer {
+    pub run_id: i64,
+    pub step: String,
+    pub attempt: i32,
+    pub due_at: DateTime<Utc>,
+}
+
+/// Deadlines that have passed, the oldest first. A timer is removed by the transaction that acts on it.
+pub fn due_timers(connection: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<DueTimer>, StoreError> {
+    Ok(timers::table
+        .filter(timers::due_at.le(now))
+        .order(timers::due_at.asc())
+        .select((timers::run_id, timers::step, timers::attempt, timers::due_at))
+        .limit(limit)
+        .load(connection)?)
+}

@@ -1,0 +1,244 @@
+//! Runs: one by folding its log, many from the projection.
+
+use super::error::StoreError;
+use super::log;
+use super::protocols::ProtocolCache;
+use super::schema::runs;
+use crate::audit::chain::Stored;
+use crate::audit::entry::{Opened, open};
+use crate::audit::{Hash, leaf_hash};
+use crate::engine::apply::{apply, begin, pinned};
+use crate::engine::event::{Event, EventKind, Recorded};
+use crate::engine::state::{Run, RunId, RunStatus, StepPath};
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Entries read at a time while a run is folded.
+const FOLD_PAGE: i64 = 5_000;
+
+/// A run, and the hash that its next entry links to.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub run: Arc<Run>,
+    pub head: Hash,
+}
+
+/// A run by folding its log. None: there is no such run.
+pub fn load(
+    connection: &mut PgConnection,
+    id: RunId,
+    protocols: &ProtocolCache,
+) -> Result<Option<Loaded>, StoreError> {
+    let salt: Option<Option<Vec<u8>>> =
+        runs::table.find(id.0).select(runs::salt).first(connection).optional()?;
+    let Some(salt) = salt else { return Ok(None) };
+    let salt = salt.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let mut folded: Option<(Run, Hash)> = None;
+    loop {
+        let after = folded.as_ref().map_or(0, |(run, _)| run.version as i64);
+        let entries = log::of_run(connection, id.0, after, FOLD_PAGE)?;
+        let last = entries.len() < FOLD_PAGE as usize;
+        for stored in entries {
+            let recorded = recorded(&stored)?;
+            let head = leaf_hash(&stored.leaf);
+            folded = Some(match folded {
+                Some((mut run, _)) => {
+                    apply(&mut run, &recorded);
+                    (run, head)
+                }
+                None => (first(connection, id, &recorded, salt, protocols)?, head),
+            });
+        }
+        if last {
+            return Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head }));
+        }
+    }
+}
+
+fn first(
+    connection: &mut PgConnection,
+    id: RunId,
+    recorded: &Recorded,
+    salt: Option<[u8; 32]>,
+    protocols: &ProtocolCache,
+) -> Result<Run, StoreError> {
+    let damaged = || StoreError::Corrupt(format!("run {id} does not begin with its queueing"));
+    let pin = pinned(&recorded.event.kind).ok_or_else(damaged)?;
+    let protocol = protocols.get(connection, pin.id, pin.version)?;
+    begin(id, recorded, protocol, salt).ok_or_else(damaged)
+}
+
+/// The event of an entry.
+pub fn recorded(stored: &Stored) -> Result<Recorded, StoreError> {
+    let damaged = |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
+    let opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
+    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail).map_err(damaged)?;
+    let step = opened.step.as_deref().map(StepPath::from_log);
+    Ok(Recorded { at: opened.at, actor: opened.actor, event: Event { step, attempt: opened.attempt, kind } })
+}
+
+/// The version of a run: the `seq` of its last entry.
+pub fn version(connection: &mut PgConnection, id: RunId) -> Result<Option<u64>, StoreError> {
+    let version: Option<i64> = runs::table.find(id.0).select(runs::version).first(connection).optional()?;
+    Ok(version.map(|version| version as u64))
+}
+
+/// The leaf hash of one entry: after a commit whose outcome is unknown, it tells whose entry is there.
+pub fn entry_hash(connection: &mut PgConnection, id: RunId, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    use super::schema::activity_log::dsl;
+    Ok(dsl::activity_log
+        .filter(dsl::run_id.eq(id.0).and(dsl::stream.eq(0)).and(dsl::seq.eq(seq as i64)))
+        .select(dsl::leaf_hash)
+        .first(connection)
+        .optional()?)
+}
+
+/// Draws numbers for runs and makes sure that the log has room for them.
+pub fn draw_run_ids(connection: &mut PgConnection, count: i64) -> Result<Vec<i64>, StoreError> {
+    let ids = draw(connection, "run_ids", count)?;
+    if let Some(last) = ids.iter().max() {
+        diesel::sql_query("SELECT ensure_log_partition($1)").bind::<BigInt, _>(last).execute(connection)?;
+    }
+    Ok(ids)
+}
+
+pub fn draw_approval_ids(connection: &mut PgConnection, count: i64) -> Result<Vec<i64>, StoreError> {
+    draw(connection, "approval_ids", count)
+}
+
+fn draw(connection: &mut PgConnection, sequence: &str, count: i64) -> Result<Vec<i64>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Drawn {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+    }
+    let rows: Vec<Drawn> = diesel::sql_query("SELECT nextval($1::regclass) AS id FROM generate_series(1, $2)")
+        .bind::<diesel::sql_types::Text, _>(sequence)
+        .bind::<BigInt, _>(count)
+        .load(connection)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// A row of the list of runs.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = runs)]
+pub struct RunRow {
+    pub run_id: i64,
+    pub protocol_id: i64,
+    pub protocol_version: i32,
+    pub protocol_name: String,
+    pub status: String,
+    pub current_step: Option<String>,
+    pub stalled: bool,
+    pub started_by: String,
+    pub subject: String,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What a reader asked for. Empty: all runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunFilter {
+    pub statuses: Vec<RunStatus>,
+    pub protocol_id: Option<i64>,
+    /// In the number, the protocol's name, the starter or the subject.
+    pub text: Option<String>,
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+    pub started_by: Option<String>,
+    pub stalled: Option<bool>,
+}
+
+/// Newest first, from below `cursor`.
+pub fn list(
+    connection: &mut PgConnection,
+    filter: &RunFilter,
+    cursor: Option<i64>,
+    limit: i64,
+) -> Result<Vec<RunRow>, StoreError> {
+    let mut query = filtered(filter).select(RunRow::as_select()).order(runs::run_id.desc()).limit(limit);
+    if let Some(below) = cursor {
+        query = query.filter(runs::run_id.lt(below));
+    }
+    Ok(query.load(connection)?)
+}
+
+/// How many runs the list with this filter has.
+pub fn count(connection: &mut PgConnection, filter: &RunFilter) -> Result<i64, StoreError> {
+    Ok(filtered(filter).count().get_result(connection)?)
+}
+
+fn filtered(filter: &RunFilter) -> runs::BoxedQuery<'static, Pg> {
+    let mut query = runs::table.into_boxed();
+    if !filter.statuses.is_empty() {
+        let statuses: Vec<&'static str> = filter.statuses.iter().map(|status| status.as_str()).collect();
+        query = query.filter(runs::status.eq_any(statuses));
+        if filter.statuses.iter().all(|status| !status.is_final()) {
+            // What the index of open runs is for.
+            query = query.filter(runs::closed_at.is_null());
+        }
+    }
+    if let Some(protocol_id) = filter.protocol_id {
+        query = query.filter(runs::protocol_id.eq(protocol_id));
+    }
+    if let Some(starter) = &filter.started_by {
+        query = query.filter(runs::started_by.eq(starter.clone()));
+    }
+    if let Some(stalled) = filter.stalled {
+        query = query.filter(runs::stalled.eq(stalled));
+        if stalled {
+            query = query.filter(runs::closed_at.is_null());
+        }
+    }
+    if let Some(from) = filter.from {
+        query = query.filter(runs::created_at.ge(from));
+    }
+    if let Some(to) = filter.to {
+        query = query.filter(runs::created_at.lt(to));
+    }
+    if let Some(text) = &filter.text {
+        let anywhere = format!("%{}%", log::like_literal(text));
+        let number = text.trim().trim_start_matches('#').parse::<i64>().unwrap_or(-1);
+        query = query.filter(
+            runs::subject
+                .ilike(anywhere.clone())
+                .or(runs::protocol_name.ilike(anywhere.clone()))
+                .or(runs::started_by.ilike(anywhere))
+                .or(runs::run_id.eq(number)),
+        );
+    }
+    query
+}
+
+/// Runs that are not over and have an attempt on an instance that is not among `live`.
+pub fn lost(connection: &mut PgConnection, live: &[i64], after: i64, limit: i64) -> Result<Vec<i64>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Lost {
+        #[diesel(sql_type = BigInt)]
+        run_id: i64,
+    }
+    let rows: Vec<Lost> = diesel::sql_query(
+        "SELECT run_id FROM runs
+         WHERE closed_at IS NULL AND run_id > $2 AND instances <> '{}' AND NOT instances <@ $1
+         ORDER BY run_id LIMIT $3",
+    )
+    .bind::<diesel::sql_types::Array<BigInt>, _>(live)
+    .bind::<BigInt, _>(after)
+    .bind::<BigInt, _>(limit)
+    .load(connection)?;
+    Ok(rows.into_iter().map(|row| row.run_id).collect())
+}
+
+/// The numbers of existing runs, for a check of everything: page by page.
+pub fn ids(connection: &mut PgConnection, range: Range<i64>, limit: i64) -> Result<Vec<i64>, StoreError> {
+    Ok(runs::table
+        .filter(runs::run_id.ge(range.start).and(runs::run_id.lt(range.end)))
+        .order(runs::run_id.asc())
+        .select(runs::run_id)
+        .limit(limit)
+        .load(connection)?)
+}
