@@ -1,1 +1,6 @@
-//! All tests, in one binary.
+//! All tests, in one binary: one link, one private Postgres for the run.
+
+mod support;
+
+mod embedded;
+mod log_privileges;

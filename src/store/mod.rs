@@ -1,3 +1,21 @@
-//! The only user of the database: reads by noun, writes guarded by the state that they leave.
+//! The only user of the database: reads by noun, writes for the committer, and how the database itself comes up.
+//!
+//! Order at start: [`embedded`] (when no `DATABASE_URL` is given) → [`bootstrap`] → [`migrate`] → [`pool`].
+//! Never decides what may happen to a run: that is the engine's.
 
+pub mod agency;
+pub mod approvals;
+pub mod batch;
+pub mod bootstrap;
+pub mod conninfo;
+pub mod embedded;
+pub mod error;
+pub mod instances;
+pub mod log;
+pub mod migrate;
+pub mod pool;
+pub mod protocols;
+pub mod registry;
+pub mod runs;
 pub mod schema;
+pub mod settings;

@@ -1,0 +1,45 @@
+//! What can go wrong between the app and its database.
+
+use super::conninfo::{Conninfo, InvalidConninfo};
+use diesel::result::ConnectionError;
+
+/// An error of the store. Messages are one line, and never hold a password or a payload.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A statement failed. Use for everything that the caller cannot act on.
+    #[error("the database refused a statement: {0}")]
+    Database(#[from] diesel::result::Error),
+    /// No connection: wrong address, wrong password, server down, or the pool is exhausted.
+    #[error("{0}")]
+    Connection(String),
+    /// What is stored contradicts itself (an unknown status, a leaf that does not parse). Never repaired silently.
+    #[error("the stored data is damaged: {0}")]
+    Corrupt(String),
+    /// Somebody else changed or made the same thing first: read again, then decide again.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+impl StoreError {
+    /// The connection string in the setting `variable` led nowhere.
+    pub(super) fn unreachable(variable: &str, conninfo: &Conninfo, error: &ConnectionError) -> Self {
+        let reason = conninfo.redact(&one_line(&error.to_string()));
+        StoreError::Connection(format!("{variable}: cannot connect to {conninfo}: {reason}"))
+    }
+
+    /// The setting `variable` is no connection string at all.
+    pub(super) fn unreadable(variable: &str, error: &InvalidConninfo) -> Self {
+        StoreError::Connection(format!("{variable}: {error}"))
+    }
+}
+
+impl From<diesel::r2d2::PoolError> for StoreError {
+    fn from(error: diesel::r2d2::PoolError) -> Self {
+        StoreError::Connection(format!("no database connection is free: {}", one_line(&error.to_string())))
+    }
+}
+
+/// libpq reports over several lines; a log line and a terminal want one.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

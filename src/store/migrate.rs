@@ -1,0 +1,122 @@
+//! Bringing the tables up to date, as the owner, and checking at start that the app can and cannot do what it should.
+//!
+//! The migrations are part of the program. (A new directory under `migrations/` is seen when this file is compiled.)
+
+use super::bootstrap::OWNER;
+use super::error::StoreError;
+use super::pool::{connect, connect_as_owner};
+use diesel::connection::SimpleConnection;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+use diesel::sql_types::{Bool, Text};
+use diesel::{PgConnection, QueryableByName, RunQueryDsl, sql_query};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use std::collections::BTreeSet;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A migration failed; it was rolled back, those before it stay.
+    #[error("a migration failed: {0}")]
+    Migration(String),
+}
+
+impl From<diesel::result::Error> for MigrateError {
+    fn from(error: diesel::result::Error) -> Self {
+        MigrateError::Store(error.into())
+    }
+}
+
+/// Runs what is pending, and returns how many migrations that was. Needs [`super::bootstrap::prepare`] before it.
+/// Of two instances that start at once, the second waits and then finds nothing to do.
+pub fn run(owner_url: &str) -> Result<usize, MigrateError> {
+    let mut connection = connect_as_owner(owner_url)?;
+    // The locks end with the connection. Every table belongs to the owner, which cannot log in.
+    connection.batch_execute(&format!(
+        "SELECT pg_advisory_lock(hashtext('hms_act.migrate'));
+         SET ROLE {OWNER};
+         SET search_path = public;"
+    ))?;
+    let ran = connection.run_pending_migrations(MIGRATIONS);
+    let count =
+        ran.map_err(|error| MigrateError::Migration(super::error::one_line(&error.to_string())))?.len();
+    // The app refuses to start on old tables, so it must see which migrations ran.
+    connection.batch_execute(
+        "GRANT SELECT ON __diesel_schema_migrations TO hms_act_app, hms_act_sequencer, hms_act_auditor",
+    )?;
+    Ok(count)
+}
+
+/// The names of the migrations that this program has and the database has not. Changes nothing.
+pub fn pending(app_url: &str) -> Result<Vec<String>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = Text)]
+        version: String,
+    }
+    let mut connection = connect(app_url)?;
+    let applied: BTreeSet<String> = match table_exists(&mut connection)? {
+        true => {
+            let query = sql_query("SELECT version FROM public.__diesel_schema_migrations");
+            query.load::<Version>(&mut connection)?.into_iter().map(|row| row.version).collect()
+        }
+        false => BTreeSet::new(),
+    };
+    let all: Vec<Box<dyn Migration<Pg>>> =
+        MIGRATIONS.migrations().map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let missing = all.iter().filter(|migration| !applied.contains(&migration.name().version().to_string()));
+    Ok(missing.map(|migration| migration.name().to_string()).collect())
+}
+
+fn table_exists(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    #[derive(QueryableByName)]
+    struct Exists {
+        #[diesel(sql_type = Bool)]
+        it: bool,
+    }
+    let query = sql_query("SELECT to_regclass('public.__diesel_schema_migrations') IS NOT NULL AS it");
+    Ok(query.get_result::<Exists>(connection)?.it)
+}
+
+/// What a login that serves must not be able to do; each row that comes back is one reason to refuse it.
+const TOO_MUCH: &str = "
+    WITH me AS (SELECT * FROM pg_roles WHERE rolname = current_user),
+    log AS (SELECT inhrelid AS id FROM pg_inherits WHERE inhparent = 'public.activity_log'::regclass
+            UNION SELECT 'public.activity_log'::regclass)
+    SELECT 'is a superuser' AS reason FROM me WHERE rolsuper
+    UNION ALL SELECT 'may make roles, and so give itself any' FROM me WHERE rolcreaterole
+    UNION ALL SELECT format('is a member of %s, which owns the log', owner)
+        FROM (SELECT DISTINCT c.relowner::regrole AS owner FROM log JOIN pg_class c ON c.oid = log.id) owners
+        WHERE pg_has_role(current_user, owner::oid, 'MEMBER')
+    UNION ALL SELECT 'is a member of hms_act_owner' FROM pg_roles r
+        WHERE r.rolname = 'hms_act_owner' AND pg_has_role(current_user, r.oid, 'MEMBER')
+    UNION ALL SELECT 'owns the database' FROM pg_database d
+        WHERE d.datname = current_database() AND pg_has_role(current_user, d.datdba, 'MEMBER')
+    UNION ALL SELECT 'owns the schema public' FROM pg_namespace n
+        WHERE n.nspname = 'public' AND pg_has_role(current_user, n.nspowner, 'MEMBER')
+    UNION ALL SELECT format('may change or empty %s', id::regclass) FROM log
+        WHERE has_table_privilege(id, 'UPDATE, DELETE, TRUNCATE, TRIGGER') OR has_any_column_privilege(id, 'UPDATE')";
+
+/// Whether the connection's login can only add to the log. The error names everything that it could do beyond, in one
+/// line. Asked at every start.
+pub fn app_role_cannot_alter_log(connection: &mut PgConnection) -> Result<(), String> {
+    #[derive(QueryableByName)]
+    struct TooMuch {
+        #[diesel(sql_type = Text)]
+        reason: String,
+    }
+    let found = sql_query(TOO_MUCH).load::<TooMuch>(connection);
+    let found = found.map_err(|error| format!("cannot check the rights on the activity log: {error}"))?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let reasons: Vec<String> = found.into_iter().map(|row| row.reason).collect();
+    Err(format!(
+        "the login of DATABASE_URL could alter the activity log, because it {}: use a login that is only a member \
+         of hms_act_app (hms-act migrate makes one)",
+        reasons.join(", ")
+    ))
+}

@@ -1,0 +1,87 @@
+//! Connections to the database, each with the settings that keep a frozen instance from harming the others.
+//!
+//! `Pool::get` blocks: take connections inside `web::block` or on a thread of your own.
+
+use super::conninfo::Conninfo;
+use super::error::StoreError;
+use diesel::connection::SimpleConnection;
+use diesel::r2d2::{self, ConnectionManager, CustomizeConnection};
+use diesel::{Connection, PgConnection};
+use std::time::Duration;
+
+pub type Pool = r2d2::Pool<ConnectionManager<PgConnection>>;
+
+/// The setting that holds the app's connection string.
+pub(super) const APP_VARIABLE: &str = "DATABASE_URL";
+/// The setting that holds the connection string of the login that migrates.
+pub(super) const OWNER_VARIABLE: &str = "HMS_ACT_OWNER_DATABASE_URL";
+
+/// How long a caller waits for a free connection before it is told that the database is busy.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// libpq's side: notice a dead server, and do not wait forever for one.
+const CLIENT_SETTINGS: [(&str, &str); 6] = [
+    ("application_name", "hms-act"),
+    ("connect_timeout", "10"),
+    ("keepalives_idle", "10"),
+    ("keepalives_interval", "5"),
+    ("keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
+];
+
+/// The server's side: an instance that freezes or vanishes in a transaction loses its locks within seconds.
+const SESSION_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '3s'; \
+     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
+     SET timezone = 'UTC'";
+
+/// A statement for a page or a call takes milliseconds; half a minute means that something is wrong.
+const STATEMENT_LIMIT: &str = "SET statement_timeout = '30s'";
+
+/// A pool of at most `size` connections as the app's login. Connects once before it returns, so that a wrong
+/// address is told at start.
+pub fn pool(app_url: &str, size: u32) -> Result<Pool, StoreError> {
+    let conninfo = parse(APP_VARIABLE, app_url)?;
+    open(APP_VARIABLE, &conninfo)?;
+    let manager = ConnectionManager::new(conninfo.with_defaults(&CLIENT_SETTINGS));
+    let pool = r2d2::Pool::builder()
+        .max_size(size)
+        .min_idle(Some(1))
+        .connection_timeout(WAIT)
+        .connection_customizer(Box::new(Settings))
+        .build(manager)?;
+    Ok(pool)
+}
+
+/// One connection with the settings of the pool's, but for the limit on a statement: for the committer, listeners
+/// and long exports.
+pub fn connect(app_url: &str) -> Result<PgConnection, StoreError> {
+    let mut connection = open(APP_VARIABLE, &parse(APP_VARIABLE, app_url)?)?;
+    connection.batch_execute(SESSION_SETTINGS)?;
+    Ok(connection)
+}
+
+/// One connection as the owner's login, for the bootstrap and the migrations.
+pub(super) fn connect_as_owner(owner_url: &str) -> Result<PgConnection, StoreError> {
+    let mut connection = open(OWNER_VARIABLE, &parse(OWNER_VARIABLE, owner_url)?)?;
+    connection.batch_execute("SET timezone = 'UTC'; SET client_min_messages = 'warning'")?;
+    Ok(connection)
+}
+
+fn parse(variable: &str, url: &str) -> Result<Conninfo, StoreError> {
+    Conninfo::parse(url).map_err(|error| StoreError::unreadable(variable, &error))
+}
+
+fn open(variable: &str, conninfo: &Conninfo) -> Result<PgConnection, StoreError> {
+    PgConnection::establish(&conninfo.with_defaults(&CLIENT_SETTINGS))
+        .map_err(|error| StoreError::unreachable(variable, conninfo, &error))
+}
+
+#[derive(Debug)]
+struct Settings;
+
+impl CustomizeConnection<PgConnection, r2d2::Error> for Settings {
+    fn on_acquire(&self, connection: &mut PgConnection) -> Result<(), r2d2::Error> {
+        let settings = format!("{SESSION_SETTINGS}; {STATEMENT_LIMIT}");
+        connection.batch_execute(&settings).map_err(r2d2::Error::QueryError)
+    }
+}

@@ -1,0 +1,142 @@
+//! A real Postgres for the tests: one private server a test run, a database of its own for every test.
+//!
+//! Nothing is left behind, also when the run is killed: a watchdog process outside waits for the run's end on a
+//! pipe that only the run holds open, then stops whatever server lives in the directory and removes it.
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection};
+use hms_act::store::bootstrap::{self, AppLogin};
+use hms_act::store::embedded::Cluster;
+use hms_act::store::migrate;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Waits until its input ends. Then every server below the directory gets SIGQUIT (its data is thrown away) and the
+/// directories go, those outside that `postgres.location` notes name included.
+const WATCHDOG: &str = r#"
+    cat > /dev/null
+    locations=$(find "$1" -name postgres.location -exec head -n 1 {} \;)
+    for file in $(find "$1" $locations -maxdepth 5 -name postmaster.pid); do
+        read -r pid < "$file" && kill -QUIT "$pid"
+        tries=0
+        while [ -e "$file" ] && kill -0 "$pid" && [ $tries -lt 100 ]; do sleep 0.05; tries=$((tries + 1)); done
+    done
+    rm -rf "$1"
+    for place in $locations; do rm -rf "${place%/postgres}"; done
+"#;
+
+/// A temporary directory in which servers may be started.
+pub struct ScratchDir {
+    path: PathBuf,
+    watchdog: Child,
+}
+
+impl ScratchDir {
+    pub fn new() -> ScratchDir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("hms-act-test-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o711)).unwrap();
+        let path = path.canonicalize().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", WATCHDOG, "sh"]).arg(&path).current_dir("/").process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let watchdog = command.spawn().unwrap();
+        ScratchDir { path, watchdog }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ScratchDir {
+    fn drop(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+    }
+}
+
+/// The server of this test run. Its `hms_act` database is migrated and empty: the template of all others.
+struct Server {
+    cluster: Cluster,
+    /// Never dropped (it is in a static): the watchdog clears up when the process ends.
+    _scratch: ScratchDir,
+}
+
+static SERVER: LazyLock<Server> = LazyLock::new(|| {
+    let scratch = ScratchDir::new();
+    let cluster = Cluster::start(scratch.path()).unwrap();
+    prepare(&cluster.owner_url(), &cluster.app_url());
+    migrate::run(&cluster.owner_url()).unwrap();
+    Server { cluster, _scratch: scratch }
+});
+
+/// Roles, the app's login and the rights on one database.
+pub fn prepare(owner_url: &str, app_url: &str) {
+    let login: Option<AppLogin> = AppLogin::from_url(app_url).unwrap();
+    bootstrap::prepare(owner_url, login.as_ref()).unwrap();
+}
+
+/// A migrated database of the test's own, dropped with this value.
+pub struct TestDatabase {
+    name: String,
+}
+
+impl TestDatabase {
+    pub fn new() -> TestDatabase {
+        let database = TestDatabase::make("TEMPLATE hms_act");
+        prepare(&database.owner_url(), &database.url());
+        database
+    }
+
+    /// Neither prepared nor migrated.
+    pub fn empty() -> TestDatabase {
+        TestDatabase::make("")
+    }
+
+    fn make(template: &str) -> TestDatabase {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        admin(&format!("CREATE DATABASE {name} {template}"));
+        TestDatabase { name }
+    }
+
+    /// As the app's login.
+    pub fn url(&self) -> String {
+        self.in_database(&SERVER.cluster.app_url())
+    }
+
+    /// As the login that makes the roles and migrates.
+    pub fn owner_url(&self) -> String {
+        self.in_database(&SERVER.cluster.owner_url())
+    }
+
+    pub fn connect(&self) -> PgConnection {
+        PgConnection::establish(&self.url()).unwrap()
+    }
+
+    pub fn connect_as_owner(&self) -> PgConnection {
+        PgConnection::establish(&self.owner_url()).unwrap()
+    }
+
+    fn in_database(&self, url: &str) -> String {
+        url.replacen("postgres:///hms_act?", &format!("postgres:///{}?", self.name), 1)
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        admin(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+    }
+}
+
+fn admin(statement: &str) {
+    let mut connection = PgConnection::establish(&SERVER.cluster.admin_url()).unwrap();
+    connection.batch_execute(statement).unwrap();
+}
