@@ -2,6 +2,22 @@
 //!
 //! Owns the outside world of a step. Never touches run state: it reports an outcome, and the scheduler submits it.
 
+pub mod address;
+pub mod agent;
+pub mod config;
+mod exchange;
+mod fields;
+pub mod guard;
+pub mod http;
+mod json;
+mod relay;
+mod schema;
+mod template;
+#[cfg(test)]
+mod testing;
+
+pub use exchange::HttpLimits;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use std::sync::Arc;
