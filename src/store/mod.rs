@@ -18,4 +18,7 @@ pub mod protocols;
 pub mod registry;
 pub mod runs;
 pub mod schema;
+pub mod sessions;
 pub mod settings;
+pub mod token_keys;
+pub mod users;
