@@ -6,7 +6,7 @@
 use super::exchange::{HttpLimits, exchange, readable, set_header, within};
 use super::fields::{ConfigProblem, Fields};
 use super::guard::{self, Guard};
-use super::http::{identify, misconfigured, read_timeout, unclosed};
+use super::http::{CALL_NAMES, check_template, identify, misconfigured, read_timeout};
 use super::relay::Relay;
 use super::schema::Schema;
 use super::template::{self, Names};
@@ -115,8 +115,8 @@ impl AgentConfig {
         let endpoint = read_endpoint(&mut fields);
         let model = fields.required_text("model");
         let prompt = fields.required_text("prompt");
-        if let Some(why) = prompt.and_then(|text| unclosed(&Value::from(text))) {
-            fields.problem("prompt", format!("The text {why}."));
+        if let Some(prompt) = prompt {
+            check_template(&mut fields, "prompt", &Value::from(prompt), &CALL_NAMES);
         }
         let schema = read_schema(&mut fields);
         let api_key_env = read_key_name(&mut fields);

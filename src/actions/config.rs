@@ -76,7 +76,7 @@ mod tests {
                 "$.config.headers.Idempotency-Key",
                 "$.config.headers.X Y",
                 "$.config.headers.X-A",
-                "$.config.body",
+                "$.config.body.deep[0]",
                 "$.config.result",
                 "$.config.timeout_seconds",
             ]
@@ -101,6 +101,23 @@ mod tests {
         for seconds in [json!(0), json!(-1), json!(3600.5), json!(1e300), json!(null), json!(true)] {
             let config = json!({"url": "https://data.gov/", "timeout_seconds": seconds});
             assert_eq!(paths(&check_action("http", &config, None)), ["$.config.timeout_seconds"]);
+        }
+    }
+
+    #[test]
+    fn expressions_are_checked_where_they_stand() {
+        for (field, value, path) in [
+            ("url", json!("https://data.gov/${secrets.x}"), "$.config.url"),
+            ("url", json!("https://data.gov/${1 +}"), "$.config.url"),
+            ("headers", json!({"X-A": "${status}"}), "$.config.headers.X-A"),
+            ("body", json!([1, {"a": "${body}"}]), "$.config.body[1].a"),
+            ("result", json!("payload.x"), "$.config.result"),
+            ("result", json!("body.x ||"), "$.config.result"),
+        ] {
+            let mut config = json!({"url": "https://data.gov/"});
+            config[field] = value;
+            let problems = check_action("http", &config, None);
+            assert_eq!(paths(&problems), [path], "{problems:?}");
         }
     }
 

@@ -18,6 +18,8 @@ use url::Url;
 const FIELDS: [&str; 6] = ["method", "url", "headers", "body", "result", "timeout_seconds"];
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// What the templates of a call may use.
+pub(super) const CALL_NAMES: [&str; 2] = ["input", "payload"];
 /// Seconds.
 const MAX_TIMEOUT: f64 = 3600.0;
 /// Headers that are ours or the connection's.
@@ -84,10 +86,13 @@ impl HttpConfig {
         let url = read_url(&mut fields);
         let headers = read_headers(&mut fields);
         let body = fields.value("body").cloned();
-        if let Some(why) = body.as_ref().and_then(unclosed) {
-            fields.problem("body", format!("The text {why}."));
+        if let Some(body) = &body {
+            check_template(&mut fields, "body", body, &CALL_NAMES);
         }
         let result = fields.text("result").map(|cel| Value::String(format!("${{{cel}}}")));
+        if let Some(result) = &result {
+            check_template(&mut fields, "result", result, &["body", "status"]);
+        }
         let timeout = read_timeout(&mut fields, DEFAULT_TIMEOUT);
         match (method, url) {
             (Some(method), Some((url, skeleton))) if fields.problems.is_empty() => {
@@ -138,7 +143,7 @@ impl HttpConfig {
         let status = Value::from(answer.status.as_u16());
         let names: &Names<'_> = &[("body", &answer.body), ("status", &status)];
         template::fill(result, names).map(Outcome::Done).map_err(|why| {
-            Fault::lasting(format!("The result of the action {} cannot be read: {why}", call.target.name))
+            Fault::lasting(format!("The result of the action {} cannot be read: {why}.", call.target.name))
         })
     }
 }
@@ -167,13 +172,10 @@ pub(super) fn read_timeout(fields: &mut Fields<'_>, default: Duration) -> Durati
     fields.number("timeout_seconds", 0.0, MAX_TIMEOUT).map_or(default, Duration::from_secs_f64)
 }
 
-/// Why the first broken text of a JSON template is broken.
-pub(super) fn unclosed(template: &Value) -> Option<String> {
-    match template {
-        Value::String(text) => template::check(text).err(),
-        Value::Array(items) => items.iter().find_map(unclosed),
-        Value::Object(fields) => fields.values().find_map(unclosed),
-        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+/// Checks the expressions of a field; the problem names the place inside it.
+pub(super) fn check_template(fields: &mut Fields<'_>, name: &str, template: &Value, names: &[&str]) {
+    if let Err((path, why)) = template::check(template, names) {
+        fields.problem(&format!("{name}{path}"), format!("Here {why}."));
     }
 }
 
@@ -192,7 +194,10 @@ fn read_method(fields: &mut Fields<'_>) -> Option<Method> {
 fn read_url(fields: &mut Fields<'_>) -> Option<(String, Url)> {
     let text = fields.required_text("url")?;
     match template::skeleton(text) {
-        Ok(skeleton) if matches!(skeleton.scheme(), "http" | "https") => Some((text.to_owned(), skeleton)),
+        Ok(skeleton) if matches!(skeleton.scheme(), "http" | "https") => {
+            check_template(fields, "url", &Value::from(text), &CALL_NAMES);
+            Some((text.to_owned(), skeleton))
+        }
         Ok(_) => {
             fields.problem("url", "Must begin with http:// or https://.");
             None
@@ -234,7 +239,7 @@ fn header_problem(name: &str, value: &Value) -> Option<String> {
     if text.chars().any(char::is_control) {
         return Some("Must be one line without control characters.".to_owned());
     }
-    template::check(text).err().map(|why| format!("The text {why}."))
+    template::check(value, &CALL_NAMES).err().map(|(_, why)| format!("Here {why}."))
 }
 
 fn sends_input(method: &Method) -> bool {

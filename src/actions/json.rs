@@ -3,16 +3,18 @@
 //! Owns the limits on an answer's shape. Must never change a value silently: what cannot be kept exactly, or
 //! cannot be stored, is refused with a sentence.
 
+use crate::engine::json::normalise;
 use serde_json::Value;
 
 /// Levels of arrays and objects. Below serde_json's own limit, so that the sentence is ours.
 const MAX_DEPTH: usize = 100;
 
 /// Reads one JSON document. Refuses nesting beyond [`MAX_DEPTH`], integers that do not fit 64 bits (they would
-/// silently become floating-point numbers) and NUL characters (Postgres cannot store them).
+/// silently become floating-point numbers) and NUL characters (Postgres cannot store them). Whole numbers come back
+/// as integers, as the engine keeps them.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, String> {
     inspect(bytes)?;
-    serde_json::from_slice(bytes).map_err(|cause| format!("is not valid JSON ({cause})"))
+    serde_json::from_slice(bytes).map(normalise).map_err(|cause| format!("is not valid JSON ({cause})"))
 }
 
 /// A pass over the tokens. It trusts nothing about the grammar, which is checked afterwards.
@@ -78,7 +80,7 @@ mod tests {
     fn integers_survive_exactly_or_are_refused() {
         let kept =
             parse(br#"[9007199254740993, 18446744073709551615, -9223372036854775808, 1.5, 2e3]"#).unwrap();
-        assert_eq!(kept, json!([9007199254740993u64, u64::MAX, i64::MIN, 1.5, 2000.0]));
+        assert_eq!(kept, json!([9007199254740993u64, u64::MAX, i64::MIN, 1.5, 2000]));
         for text in
             ["18446744073709551616", "[-9223372036854775809]", r#"{"a":123456789012345678901234567890}"#]
         {

@@ -3,7 +3,7 @@
 //! Owns the promise that a value cannot change where a call goes: every value is percent-encoded by itself, and the
 //! filled URL must be the template's own with nothing but the values in it. Must never fill in a host or a scheme.
 
-use crate::engine::expression;
+use crate::engine::expression::{self, ExpressionError, Template};
 use serde_json::Value;
 use url::Url;
 
@@ -19,7 +19,7 @@ enum Piece<'a> {
 
 /// Fills in any JSON template.
 pub(super) fn fill(template: &Value, names: &Names<'_>) -> Result<Value, String> {
-    expression::resolve(template, names).map_err(|cause| cause.message)
+    expression::resolve(template, names).map_err(|cause| sentence(&cause))
 }
 
 /// Fills in a URL. Errors are sentences without the values.
@@ -91,9 +91,14 @@ pub(super) fn fill_header(template: &str, names: &Names<'_>) -> Result<String, S
     Ok(filled)
 }
 
-/// Whether every `${` has its `}`.
-pub(super) fn check(template: &str) -> Result<(), String> {
-    pieces(template).map(|_| ())
+/// What is wrong with the expressions of a template: where (`.a[0]` below the template) and what.
+pub(super) fn check(template: &Value, names: &[&str]) -> Result<(), (String, String)> {
+    Template::compile(template, names).map(|_| ()).map_err(|(path, cause)| (path, sentence(&cause)))
+}
+
+/// Without a full stop, so that it fits into a longer sentence.
+fn sentence(cause: &ExpressionError) -> String {
+    cause.to_string().trim_end_matches('.').to_owned()
 }
 
 /// Letters and digits only, so that parsing a URL leaves it alone.
@@ -105,6 +110,13 @@ fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
     let mut pieces = Vec::new();
     let mut rest = template;
     while let Some(start) = rest.find("${") {
+        if rest[..start].ends_with('$') {
+            // `$${` is a plain `${`, as everywhere in a protocol.
+            pieces.push(Piece::Text(&rest[..start - 1]));
+            pieces.push(Piece::Text(&rest[start..start + 2]));
+            rest = &rest[start + 2..];
+            continue;
+        }
         let length = expression_length(&rest[start..]).ok_or_else(|| {
             format!("`{}` has no closing brace", rest[start..].chars().take(40).collect::<String>())
         })?;
@@ -231,7 +243,11 @@ mod tests {
         for text in ["${{'a': 1}.a}", "${payload.x + '}'}", r#"${"\"}" + input.y}"#] {
             assert_eq!(expression_length(text), Some(text.len()), "{text}");
         }
-        assert!(check("a ${payload.id").unwrap_err().contains("closing brace"));
+        assert!(skeleton("http://data.gov/${payload.id").unwrap_err().contains("closing brace"));
+        assert_eq!(
+            filled("http://data.gov/a?b=$${payload.id}", json!(1)),
+            Ok("http://data.gov/a?b=${payload.id}".to_owned())
+        );
     }
 
     #[test]
