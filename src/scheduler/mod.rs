@@ -1,1 +1,135 @@
+//! What makes runs move: the committer writes, dispatch calls services, timers and rescue watch the clock.
+//!
+//! Only the committer writes run state. Everything else submits a `Command` and awaits its acknowledgement, which
+//! comes after COMMIT; effects start from committed state alone. No thread, transaction or connection waits for a
+//! person or for a network call.
 
+pub mod catalog;
+pub mod changes;
+pub mod committer;
+pub mod dispatch;
+pub mod listen;
+pub mod rescue;
+pub mod runs;
+pub mod timers;
+
+use crate::engine::command::{Actor, Command, Rejection};
+use crate::engine::state::{Payload, ProtocolRef, Run, RunId};
+use crate::store::Pool;
+use crate::store::batch::StartKey;
+use crate::store::error::StoreError;
+use crate::store::runs::Loaded;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// What a caller learns of a command that was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    #[error("There is no run {0}.")]
+    UnknownRun(RunId),
+    /// The idempotency key belongs to a start with another body.
+    #[error("This Idempotency-Key was used with another body.")]
+    KeyReused,
+    /// The database does not answer, or the app is stopping. The command was not acknowledged.
+    #[error("The command could not be written just now. Try again.")]
+    Unavailable,
+}
+
+/// An acknowledgement: what was asked for is committed.
+#[derive(Debug, Clone)]
+pub struct Done {
+    pub run: Arc<Run>,
+    /// The start was asked for before under the same key: this is the run that it began.
+    pub repeated: bool,
+}
+
+pub(crate) type Reply = oneshot::Sender<Result<Done, Refused>>;
+
+/// A new run, as a door asks for it.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    pub protocol_ref: ProtocolRef,
+    pub protocol: Arc<crate::engine::protocol::Protocol>,
+    pub payload: Payload,
+    pub actor: Actor,
+    pub key: Option<StartKey>,
+}
+
+pub(crate) enum Request {
+    Start { new: Box<NewRun>, reply: Reply },
+    Act { run: RunId, command: Command, actor: Actor, reply: Reply },
+}
+
+/// The way to everything here. Cloning shares it.
+#[derive(Clone)]
+pub struct Scheduler {
+    requests: mpsc::Sender<Request>,
+    pub changes: changes::Changes,
+    pub catalog: catalog::CatalogCache,
+    runs: Arc<runs::RunCache>,
+    pool: Pool,
+}
+
+impl Scheduler {
+    /// The way in, and the end of it that the committer reads.
+    pub(crate) fn new(runs: Arc<runs::RunCache>, pool: Pool) -> (Scheduler, mpsc::Receiver<Request>) {
+        let (requests, receiver) = mpsc::channel(committer::QUEUE);
+        let (changes, catalog) = (changes::Changes::default(), catalog::CatalogCache::default());
+        (Scheduler { requests, changes, catalog, runs, pool }, receiver)
+    }
+
+    /// Starts a run. The answer comes after its first entry is committed.
+    pub async fn start(&self, new: NewRun) -> Result<Done, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Request::Start { new: Box::new(new), reply }, answer).await
+    }
+
+    /// Asks something of a run. The answer comes after COMMIT.
+    pub async fn act(&self, run: RunId, command: Command, actor: Actor) -> Result<Done, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Request::Act { run, command, actor, reply }, answer).await
+    }
+
+    async fn submit(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<Done, Refused>>,
+    ) -> Result<Done, Refused> {
+        self.requests.send(request).await.map_err(|_| Refused::Unavailable)?;
+        answer.await.unwrap_or(Err(Refused::Unavailable))
+    }
+
+    /// A run as it is committed now. Blocks: call it off the event loop.
+    pub fn load(
+        &self,
+        connection: &mut crate::store::Connection,
+        id: RunId,
+    ) -> Result<Option<Loaded>, StoreError> {
+        self.runs.load(connection, id)
+    }
+
+    /// A run as it is committed now, read off the event loop.
+    pub async fn look(&self, id: RunId) -> Result<Arc<Run>, Refused> {
+        let (runs, pool) = (Arc::clone(&self.runs), self.pool.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut connection = pool.get()?;
+            runs.load(&mut connection, id)
+        })
+        .await;
+        match read {
+            Ok(Ok(Some(loaded))) => Ok(loaded.run),
+            Ok(Ok(None)) => Err(Refused::UnknownRun(id)),
+            Ok(Err(error)) => {
+                tracing::error!(error = %error, run.id = id.0, "a run could not be read");
+                Err(Refused::Unavailable)
+            }
+            Err(_) => Err(Refused::Unavailable),
+        }
+    }
+
+    pub fn protocols(&self) -> &crate::store::protocols::ProtocolCache {
+        self.runs.protocols()
+    }
+}

@@ -62,8 +62,7 @@ impl AgencyLog {
     pub fn record(&self, entry: &AgencyEntry) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (entry.actor.clone(), entry.type_name);
-        let flood =
-            writer.floods.entry(key).or_insert(Flood { since: Instant::now(), seen: 0, held: 0 });
+        let flood = writer.floods.entry(key).or_insert(Flood { since: Instant::now(), seen: 0, held: 0 });
         flood.seen += 1;
         if flood.seen > FLOOD_AFTER && flood.since.elapsed() < FLOOD_WINDOW {
             flood.held += 1;

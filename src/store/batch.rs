@@ -41,7 +41,10 @@ pub enum Written {
     /// The run has another version than the one decided on: load it and decide again.
     Stale,
     /// The key was used before, for this run and this body.
-    KeyTaken { run_id: i64, body_hash: Vec<u8> },
+    KeyTaken {
+        run_id: i64,
+        body_hash: Vec<u8>,
+    },
 }
 
 /// Writes a batch in one transaction. On an error nothing is written, except that after a connection broke in
@@ -68,7 +71,11 @@ pub fn write(connection: &mut PgConnection, members: &[Member]) -> Result<Vec<Wr
     })
 }
 
-fn take_keys(connection: &mut PgConnection, members: &[Member], outcomes: &mut [Written]) -> Result<(), StoreError> {
+fn take_keys(
+    connection: &mut PgConnection,
+    members: &[Member],
+    outcomes: &mut [Written],
+) -> Result<(), StoreError> {
     let keyed: Vec<(usize, &StartKey, i64)> = members
         .iter()
         .enumerate()
@@ -120,7 +127,11 @@ fn take_keys(connection: &mut PgConnection, members: &[Member], outcomes: &mut [
 }
 
 /// Locks the existing runs, in the order of their ids, and marks those that moved on.
-fn lock_runs(connection: &mut PgConnection, members: &[Member], outcomes: &mut [Written]) -> Result<(), StoreError> {
+fn lock_runs(
+    connection: &mut PgConnection,
+    members: &[Member],
+    outcomes: &mut [Written],
+) -> Result<(), StoreError> {
     #[derive(QueryableByName)]
     struct Version {
         #[diesel(sql_type = BigInt)]
@@ -151,7 +162,9 @@ fn lock_runs(connection: &mut PgConnection, members: &[Member], outcomes: &mut [
 
 fn append_log(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
     let rows = || members.iter().flat_map(|member| entries(member));
-    let text = |pick: fn(&Recorded) -> Option<&str>| rows().map(|(_, _, recorded, _)| pick(recorded)).collect::<Vec<_>>();
+    let text = |pick: fn(&Recorded) -> Option<&str>| {
+        rows().map(|(_, _, recorded, _)| pick(recorded)).collect::<Vec<_>>()
+    };
     diesel::sql_query(
         "INSERT INTO activity_log
             (run_id, seq, t, actor, type, step, attempt, status, leaf, leaf_hash, beside)
@@ -164,7 +177,9 @@ fn append_log(connection: &mut PgConnection, members: &[&Member]) -> Result<(), 
     .bind::<Array<Nullable<Text>>, _>(text(|recorded| Some(recorded.event.kind.type_name())))
     .bind::<Array<Nullable<Text>>, _>(text(|recorded| recorded.event.step.as_ref().map(|step| step.as_str())))
     .bind::<Array<Nullable<Integer>>, _>(
-        rows().map(|(_, _, recorded, _)| recorded.event.attempt.map(|attempt| attempt as i32)).collect::<Vec<_>>(),
+        rows()
+            .map(|(_, _, recorded, _)| recorded.event.attempt.map(|attempt| attempt as i32))
+            .collect::<Vec<_>>(),
     )
     .bind::<Array<Nullable<Text>>, _>(text(|recorded| recorded.event.kind.status()))
     .bind::<Array<Bytea>, _>(rows().map(|(.., sealed)| sealed.leaf.as_slice()).collect::<Vec<_>>())
@@ -282,9 +297,12 @@ fn open_approvals(connection: &mut PgConnection, members: &[&Member]) -> Result<
     if opened.is_empty() {
         return Ok(());
     }
-    let (mut ids, mut titles, mut approvers, mut four_eyes, mut due) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut ids, mut titles, mut approvers, mut four_eyes, mut due) =
+        (vec![], vec![], vec![], vec![], vec![]);
     for row in &opened {
-        if let EventKind::ApprovalOpened { approval, title, approvers: who, four_eyes: eyes, due_at } = row.kind {
+        if let EventKind::ApprovalOpened { approval, title, approvers: who, four_eyes: eyes, due_at } =
+            row.kind
+        {
             ids.push(approval.0);
             titles.push(title.as_str());
             approvers.push(serde_json::json!(who));
@@ -327,7 +345,9 @@ fn end_approvals(connection: &mut PgConnection, members: &[&Member]) -> Result<(
     for member in members {
         for recorded in &member.events {
             let step = recorded.event.step.as_ref().and_then(|path| member.run.steps.get(path));
-            let Some((step, approval)) = step.and_then(|step| Some((step, step.approval.as_ref()?))) else { continue };
+            let Some((step, approval)) = step.and_then(|step| Some((step, step.approval.as_ref()?))) else {
+                continue;
+            };
             let (run_id, id) = (member.run.id.0, approval.id.0);
             if let EventKind::ApprovalDecided { decision, reason, form, .. } = &recorded.event.kind {
                 let status = match decision {
@@ -335,9 +355,25 @@ fn end_approvals(connection: &mut PgConnection, members: &[&Member]) -> Result<(
                     Choice::Reject => "rejected",
                 };
                 let (by, at) = (Some(recorded.actor.as_str()), Some(recorded.at));
-                ended.push(Ended { run_id, id, status, by, at, reason: reason.as_deref(), form: form.as_ref() });
+                ended.push(Ended {
+                    run_id,
+                    id,
+                    status,
+                    by,
+                    at,
+                    reason: reason.as_deref(),
+                    form: form.as_ref(),
+                });
             } else if step.status == StepStatus::Cancelled {
-                ended.push(Ended { run_id, id, status: "closed", by: None, at: None, reason: None, form: None });
+                ended.push(Ended {
+                    run_id,
+                    id,
+                    status: "closed",
+                    by: None,
+                    at: None,
+                    reason: None,
+                    form: None,
+                });
             }
         }
     }

@@ -24,9 +24,11 @@ pub fn beat(connection: &mut PgConnection, id: i64) -> Result<bool, StoreError> 
 
 /// Removes the instances whose last heartbeat is older than the lease; their attempts are then lost.
 pub fn remove_dead(connection: &mut PgConnection, lease_seconds: f64) -> Result<usize, StoreError> {
-    Ok(diesel::sql_query("DELETE FROM instances WHERE heartbeat_at < clock_timestamp() - make_interval(secs => $1)")
-        .bind::<Double, _>(lease_seconds)
-        .execute(connection)?)
+    Ok(diesel::sql_query(
+        "DELETE FROM instances WHERE heartbeat_at < clock_timestamp() - make_interval(secs => $1)",
+    )
+    .bind::<Double, _>(lease_seconds)
+    .execute(connection)?)
 }
 
 /// Removes one instance: at its own end, or when it is known to be gone.
@@ -37,7 +39,10 @@ pub fn remove(connection: &mut PgConnection, id: i64) -> Result<(), StoreError> 
 
 /// The instances that are alive, with their labels.
 pub fn live(connection: &mut PgConnection) -> Result<Vec<(i64, String)>, StoreError> {
-    Ok(instances::table.order(instances::id.asc()).select((instances::id, instances::label)).load(connection)?)
+    Ok(instances::table
+        .order(instances::id.asc())
+        .select((instances::id, instances::label))
+        .load(connection)?)
 }
 
 /// A deadline that has passed.
@@ -50,7 +55,11 @@ pub struct DueTimer {
 }
 
 /// Deadlines that have passed, the oldest first. A timer is removed by the transaction that acts on it.
-pub fn due_timers(connection: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<DueTimer>, StoreError> {
+pub fn due_timers(
+    connection: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<DueTimer>, StoreError> {
     Ok(timers::table
         .filter(timers::due_at.le(now))
         .order(timers::due_at.asc())

@@ -22,3 +22,8 @@ pub mod sessions;
 pub mod settings;
 pub mod token_keys;
 pub mod users;
+
+pub use pool::Pool;
+
+/// One connection to the database.
+pub type Connection = diesel::PgConnection;

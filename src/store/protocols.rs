@@ -37,7 +37,12 @@ pub struct ProtocolCache {
 }
 
 impl ProtocolCache {
-    pub fn get(&self, connection: &mut PgConnection, id: i64, version: i32) -> Result<Arc<Protocol>, StoreError> {
+    pub fn get(
+        &self,
+        connection: &mut PgConnection,
+        id: i64,
+        version: i32,
+    ) -> Result<Arc<Protocol>, StoreError> {
         let lock = || self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(parsed) = lock().get(&(id, version)) {
             return Ok(Arc::clone(parsed));
@@ -45,7 +50,9 @@ impl ProtocolCache {
         let row = super::protocols::version(connection, id, version)?
             .ok_or_else(|| StoreError::Corrupt(format!("protocol {id} has no version {version}")))?;
         let parsed = Protocol::parse(&row.definition).map_err(|problems| {
-            let first = problems.first().map_or(String::new(), |problem| format!("{}: {}", problem.path, problem.message));
+            let first = problems
+                .first()
+                .map_or(String::new(), |problem| format!("{}: {}", problem.path, problem.message));
             StoreError::Corrupt(format!("protocol {id} version {version} cannot be read: {first}"))
         })?;
         let parsed = Arc::new(parsed);
@@ -58,8 +65,16 @@ pub fn get(connection: &mut PgConnection, id: i64) -> Result<Option<ProtocolRow>
     Ok(protocols::table.find(id).select(ProtocolRow::as_select()).first(connection).optional()?)
 }
 
-pub fn version(connection: &mut PgConnection, id: i64, version: i32) -> Result<Option<VersionRow>, StoreError> {
-    Ok(protocol_versions::table.find((id, version)).select(VersionRow::as_select()).first(connection).optional()?)
+pub fn version(
+    connection: &mut PgConnection,
+    id: i64,
+    version: i32,
+) -> Result<Option<VersionRow>, StoreError> {
+    Ok(protocol_versions::table
+        .find((id, version))
+        .select(VersionRow::as_select())
+        .first(connection)
+        .optional()?)
 }
 
 /// Newest version first.
@@ -72,7 +87,11 @@ pub fn versions(connection: &mut PgConnection, id: i64) -> Result<Vec<VersionRow
 }
 
 /// By id, from after `cursor`.
-pub fn list(connection: &mut PgConnection, cursor: Option<i64>, limit: i64) -> Result<Vec<ProtocolRow>, StoreError> {
+pub fn list(
+    connection: &mut PgConnection,
+    cursor: Option<i64>,
+    limit: i64,
+) -> Result<Vec<ProtocolRow>, StoreError> {
     Ok(protocols::table
         .filter(protocols::id.gt(cursor.unwrap_or(0)))
         .order(protocols::id.asc())
@@ -90,10 +109,14 @@ pub fn create(
     by: &str,
 ) -> Result<ProtocolRow, StoreError> {
     connection.transaction(|connection| {
-        let values = (protocols::name.eq(name), protocols::latest_version.eq(1), protocols::created_by.eq(by));
+        let values =
+            (protocols::name.eq(name), protocols::latest_version.eq(1), protocols::created_by.eq(by));
         let insert = diesel::insert_into(protocols::table);
         let inserted: Result<ProtocolRow, _> = match id {
-            Some(id) => insert.values((protocols::id.eq(id), values)).returning(ProtocolRow::as_returning()).get_result(connection),
+            Some(id) => insert
+                .values((protocols::id.eq(id), values))
+                .returning(ProtocolRow::as_returning())
+                .get_result(connection),
             None => insert.values(values).returning(ProtocolRow::as_returning()).get_result(connection),
         };
         let row = inserted.map_err(|error| name_taken(error, name))?;

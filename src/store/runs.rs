@@ -74,9 +74,11 @@ fn first(
 
 /// The event of an entry.
 pub fn recorded(stored: &Stored) -> Result<Recorded, StoreError> {
-    let damaged = |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
+    let damaged =
+        |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
     let opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
-    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail).map_err(damaged)?;
+    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail)
+        .map_err(damaged)?;
     let step = opened.step.as_deref().map(StepPath::from_log);
     Ok(Recorded { at: opened.at, actor: opened.actor, event: Event { step, attempt: opened.attempt, kind } })
 }
@@ -116,10 +118,11 @@ fn draw(connection: &mut PgConnection, sequence: &str, count: i64) -> Result<Vec
         #[diesel(sql_type = BigInt)]
         id: i64,
     }
-    let rows: Vec<Drawn> = diesel::sql_query("SELECT nextval($1::regclass) AS id FROM generate_series(1, $2)")
-        .bind::<diesel::sql_types::Text, _>(sequence)
-        .bind::<BigInt, _>(count)
-        .load(connection)?;
+    let rows: Vec<Drawn> =
+        diesel::sql_query("SELECT nextval($1::regclass) AS id FROM generate_series(1, $2)")
+            .bind::<diesel::sql_types::Text, _>(sequence)
+            .bind::<BigInt, _>(count)
+            .load(connection)?;
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
@@ -215,7 +218,12 @@ fn filtered(filter: &RunFilter) -> runs::BoxedQuery<'static, Pg> {
 }
 
 /// Runs that are not over and have an attempt on an instance that is not among `live`.
-pub fn lost(connection: &mut PgConnection, live: &[i64], after: i64, limit: i64) -> Result<Vec<i64>, StoreError> {
+pub fn lost(
+    connection: &mut PgConnection,
+    live: &[i64],
+    after: i64,
+    limit: i64,
+) -> Result<Vec<i64>, StoreError> {
     #[derive(QueryableByName)]
     struct Lost {
         #[diesel(sql_type = BigInt)]

@@ -1,0 +1,28 @@
+//! The registered actions and agents, in memory.
+
+use crate::store::Connection;
+use crate::store::error::StoreError;
+use crate::store::registry::Snapshot;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogCache {
+    current: Arc<RwLock<Arc<Snapshot>>>,
+}
+
+impl CatalogCache {
+    pub fn current(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the registries again. Call it after a change; others call it every second.
+    pub fn refresh(&self, connection: &mut Connection) -> Result<(), StoreError> {
+        let read = Snapshot::read(connection)?;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if **current != read {
+            *current = Arc::new(read);
+        }
+        Ok(())
+    }
+}

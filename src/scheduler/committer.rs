@@ -1,0 +1,263 @@
+//! The one that writes. A thread with its own connection and a bounded queue.
+//!
+//! It takes what waits (group commit), decides each command on the state it knows, seals the entries, and writes
+//! all of it in one transaction. Only then are the callers told, changes published and effects started. A run that
+//! another instance moved on in the meantime is read again and its commands decided again.
+
+mod batch;
+
+use super::catalog::CatalogCache;
+use super::changes::{Change, Changes};
+use super::dispatch::Work;
+use super::runs::RunCache;
+use super::{Refused, Request};
+use crate::engine::state::InstanceId;
+use crate::store::error::StoreError;
+use crate::store::{Connection, pool};
+use batch::{Batch, Group};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The most commands in one transaction.
+const MAX_BATCH: usize = 500;
+/// Commands that may wait before callers are held back.
+pub const QUEUE: usize = 10_000;
+/// Numbers of runs and approvals drawn at a time.
+const ID_BLOCK: i64 = 256;
+/// How often the commands of a run that keeps moving are decided again before the caller is told to try later.
+const MAX_TRIES: u32 = 50;
+
+/// What the committer is made of.
+pub struct Parts {
+    pub database_url: String,
+    /// Name of the log in every entry.
+    pub origin: String,
+    /// This instance's number; it changes when others took it for dead.
+    pub instance: Arc<AtomicI64>,
+    /// Other instances are alive, and want to be notified.
+    pub others: Arc<AtomicBool>,
+    pub runs: Arc<RunCache>,
+    pub catalog: CatalogCache,
+    pub changes: Changes,
+    /// Where attempts go that are to be started, or stopped.
+    pub work: mpsc::UnboundedSender<Work>,
+}
+
+pub struct Committer {
+    parts: Parts,
+    connection: Option<Connection>,
+    run_ids: VecDeque<i64>,
+    approval_ids: VecDeque<i64>,
+}
+
+impl Committer {
+    pub fn new(parts: Parts) -> Committer {
+        Committer { parts, connection: None, run_ids: VecDeque::new(), approval_ids: VecDeque::new() }
+    }
+
+    /// Runs until every sender of requests is gone and the queue is empty.
+    pub fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(first) = requests.blocking_recv() {
+            let mut waiting = vec![first];
+            while waiting.len() < MAX_BATCH
+                && let Ok(next) = requests.try_recv()
+            {
+                waiting.push(next);
+            }
+            self.commit(waiting);
+        }
+    }
+
+    fn commit(&mut self, waiting: Vec<Request>) {
+        let mut waiting = waiting;
+        let mut tries = 0;
+        while !waiting.is_empty() {
+            tries += 1;
+            if tries > MAX_TRIES {
+                waiting.into_iter().for_each(|request| request.refuse(Refused::Unavailable));
+                return;
+            }
+            waiting = match self.attempt(waiting) {
+                Ok(stale) => stale,
+                Err((error, unwritten)) => {
+                    tracing::error!(error = %error, "a batch could not be prepared");
+                    self.recover(&error);
+                    unwritten
+                }
+            };
+        }
+    }
+
+    /// Decides and writes once. Gives back the requests whose run had moved on.
+    fn attempt(&mut self, waiting: Vec<Request>) -> Result<Vec<Request>, (StoreError, Vec<Request>)> {
+        if let Err(error) = self.prepare(&waiting) {
+            return Err((error, waiting));
+        }
+        let Some(connection) = &mut self.connection else { return Ok(waiting) };
+        let instance = InstanceId(self.parts.instance.load(Ordering::Relaxed));
+        let mut batch = Batch::new(&self.parts, instance, &mut self.run_ids, &mut self.approval_ids);
+        for request in waiting {
+            batch.add(connection, request);
+        }
+        let groups = batch.finish();
+        Ok(self.write(groups))
+    }
+
+    /// A connection, and numbers enough for every request: drawn before the first try, and kept.
+    fn prepare(&mut self, waiting: &[Request]) -> Result<(), StoreError> {
+        if self.connection.is_none() {
+            self.connection = Some(pool::connect(&self.parts.database_url)?);
+        }
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let starts = waiting.iter().filter(|request| matches!(request, Request::Start { .. })).count();
+        if self.run_ids.len() < starts {
+            let missing = (starts - self.run_ids.len()) as i64;
+            let block = if missing == 1 { 1 } else { missing.max(ID_BLOCK.min(missing * 2)) };
+            self.run_ids.extend(crate::store::runs::draw_run_ids(connection, block)?);
+        }
+        // A command opens at most one approval for each branch that it starts; refilled when it runs low.
+        if self.approval_ids.len() < waiting.len() {
+            let missing = (waiting.len() - self.approval_ids.len()) as i64;
+            self.approval_ids.extend(crate::store::runs::draw_approval_ids(connection, missing)?);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, groups: Vec<Group>) -> Vec<Request> {
+        if groups.is_empty() {
+            return Vec::new();
+        }
+        let Some(connection) = &mut self.connection else {
+            return groups.into_iter().flat_map(Group::into_requests).collect();
+        };
+        let members: Vec<_> = groups.iter().map(|group| group.member.clone()).collect();
+        match crate::store::batch::write(connection, &members) {
+            Ok(outcomes) => {
+                let finished = groups.into_iter().zip(outcomes);
+                let stale = finished.flat_map(|(group, outcome)| self.finish(group, outcome)).collect();
+                self.notify();
+                stale
+            }
+            Err(error) if connection_broke(&error) => self.look(groups, &error),
+            Err(error) if groups.len() == 1 => {
+                tracing::error!(error = %error, "a command could not be written");
+                for group in groups {
+                    self.parts.runs.forget(group.member.run.id);
+                    group
+                        .into_requests()
+                        .into_iter()
+                        .for_each(|request| request.refuse(Refused::Unavailable));
+                }
+                Vec::new()
+            }
+            // Known to be rolled back: one of them is at fault, so that the others must not suffer.
+            Err(error) => {
+                tracing::warn!(error = %error, "a batch was rolled back; its members are tried one by one");
+                groups.into_iter().flat_map(|group| self.write(vec![group])).collect()
+            }
+        }
+    }
+
+    /// The connection broke, perhaps in COMMIT: what is stored decides what is told.
+    fn look(&mut self, groups: Vec<Group>, error: &StoreError) -> Vec<Request> {
+        tracing::warn!(error = %error, "the connection broke while a batch was written; looking what is stored");
+        loop {
+            self.recover(error);
+            let Some(connection) = &mut self.connection else { continue };
+            let stored: Result<Vec<bool>, StoreError> = groups
+                .iter()
+                .map(|group| {
+                    let last = group.member.sealed.last().map(|sealed| sealed.hash.to_vec());
+                    let (id, version) = (group.member.run.id, group.member.run.version);
+                    Ok(crate::store::runs::entry_hash(connection, id, version)? == last)
+                })
+                .collect();
+            let Ok(stored) = stored else { continue };
+            let finished = groups.into_iter().zip(stored);
+            return finished
+                .flat_map(|(group, stored)| {
+                    let outcome = crate::store::batch::Written::Written;
+                    if stored { self.finish(group, outcome) } else { group.into_requests() }
+                })
+                .collect();
+        }
+    }
+
+    fn finish(&mut self, group: Group, outcome: crate::store::batch::Written) -> Vec<Request> {
+        use crate::store::batch::Written;
+        match outcome {
+            Written::Written => {
+                self.parts.runs.put(group.loaded());
+                let change = Change::Run { id: group.member.run.id, version: group.member.run.version };
+                self.parts.changes.publish(change);
+                // The receiver is gone only while the app stops; a rescue finds these attempts then.
+                group.work().into_iter().for_each(|work| drop(self.parts.work.send(work)));
+                group.acknowledge();
+                Vec::new()
+            }
+            Written::Stale => {
+                self.parts.runs.forget(group.member.run.id);
+                group.into_requests()
+            }
+            Written::KeyTaken { run_id, body_hash } => {
+                self.run_ids.push_back(group.member.run.id.0);
+                match &mut self.connection {
+                    Some(connection) => {
+                        group.answer_with_earlier(connection, &self.parts.runs, run_id, &body_hash)
+                    }
+                    None => group
+                        .into_requests()
+                        .into_iter()
+                        .for_each(|request| request.refuse(Refused::Unavailable)),
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Tells the other instances that something was committed. Without a payload: they look for themselves.
+    fn notify(&mut self) {
+        if !self.parts.others.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = super::listen::notify(connection)
+        {
+            tracing::warn!(error = %error, "other instances could not be notified; they poll");
+        }
+    }
+
+    /// A new connection in place of a broken one. Waits a little, so that a database that is down is not hammered.
+    fn recover(&mut self, error: &StoreError) {
+        let broken = matches!(error, StoreError::Connection(_)) || connection_broke(error);
+        if !broken {
+            return;
+        }
+        self.connection = None;
+        match pool::connect(&self.parts.database_url) {
+            Ok(connection) => self.connection = Some(connection),
+            Err(error) => {
+                tracing::warn!(error = %error, "the database does not answer");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
+    }
+}
+
+fn connection_broke(error: &StoreError) -> bool {
+    use diesel::result::{DatabaseErrorKind, Error};
+    matches!(
+        error,
+        StoreError::Database(
+            Error::DatabaseError(
+                DatabaseErrorKind::ClosedConnection
+                    | DatabaseErrorKind::UnableToSendCommand
+                    | DatabaseErrorKind::Unknown,
+                _
+            ) | Error::BrokenTransactionManager
+        )
+    )
+}

@@ -1,0 +1,320 @@
+//! A batch in the making: commands grouped by run, decided one after the other, their entries sealed.
+
+use super::super::dispatch::Work;
+use super::super::runs::RunCache;
+use super::super::{Done, NewRun, Refused, Reply, Request};
+use super::Parts;
+use crate::audit::Hash;
+use crate::audit::entry::{Draft, Sealed, seal};
+use crate::engine::command::{Actor, Command, Context, StartRun};
+use crate::engine::decide::{Decided, decide, start};
+use crate::engine::effects;
+use crate::engine::event::{EventKind, Recorded};
+use crate::engine::state::{ApprovalId, InstanceId, Run, RunId};
+use crate::store::Connection;
+use crate::store::batch::Member;
+use crate::store::error::StoreError;
+use crate::store::registry::Snapshot;
+use crate::store::runs::Loaded;
+use chrono::Utc;
+use indexmap::IndexMap;
+use rand::Rng;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+impl Request {
+    pub fn refuse(self, refused: Refused) {
+        let (Request::Start { reply, .. } | Request::Act { reply, .. }) = self;
+        // A caller that went away no longer wants the answer.
+        let _ = reply.send(Err(refused));
+    }
+}
+
+/// The commands of one run in this batch, and what they come to.
+pub struct Group {
+    pub member: Member,
+    head: Hash,
+    callers: Vec<Caller>,
+}
+
+/// Enough to answer a caller, or to decide again.
+struct Caller {
+    request: Request,
+}
+
+pub struct Batch<'a> {
+    parts: &'a Parts,
+    instance: InstanceId,
+    catalog: Arc<Snapshot>,
+    run_ids: &'a mut VecDeque<i64>,
+    approval_ids: &'a mut VecDeque<i64>,
+    groups: IndexMap<RunId, Group>,
+    /// Starts in this batch under a key: a second one under the same key waits for the first.
+    keys: HashMap<(String, String), RunId>,
+}
+
+impl<'a> Batch<'a> {
+    pub fn new(
+        parts: &'a Parts,
+        instance: InstanceId,
+        run_ids: &'a mut VecDeque<i64>,
+        approval_ids: &'a mut VecDeque<i64>,
+    ) -> Batch<'a> {
+        let catalog = parts.catalog.current();
+        Batch {
+            parts,
+            instance,
+            catalog,
+            run_ids,
+            approval_ids,
+            groups: IndexMap::new(),
+            keys: HashMap::new(),
+        }
+    }
+
+    /// Decides a request. Refusals are answered at once; the others wait for the transaction.
+    pub fn add(&mut self, connection: &mut Connection, request: Request) {
+        match request {
+            Request::Start { new, reply } => self.add_start(new, reply),
+            Request::Act { run, command, actor, reply } => {
+                self.add_act(connection, run, command, actor, reply)
+            }
+        }
+    }
+
+    pub fn finish(self) -> Vec<Group> {
+        self.groups.into_values().filter(|group| !group.member.events.is_empty()).collect()
+    }
+
+    fn add_start(&mut self, new: Box<NewRun>, reply: Reply) {
+        if let Some(key) = &new.key {
+            let place = (key.actor.clone(), key.key.clone());
+            if let Some(first) = self.keys.get(&place).copied() {
+                return self.join_start(first, new, reply);
+            }
+        }
+        let Some(id) = self.run_ids.pop_front() else {
+            let _ = reply.send(Err(Refused::Unavailable));
+            return;
+        };
+        if let Some(key) = &new.key {
+            self.keys.insert((key.actor.clone(), key.key.clone()), RunId(id));
+        }
+        let command = StartRun {
+            run_id: RunId(id),
+            protocol_ref: new.protocol_ref.clone(),
+            protocol: Arc::clone(&new.protocol),
+            payload: new.payload.clone(),
+            salt: new_salt(),
+        };
+        let actor = new.actor.clone();
+        let decided = self.with_context(&actor, |context| start(command, context));
+        let member = Member {
+            start_key: new.key.clone(),
+            before: None,
+            run: Arc::new(decided.run),
+            events: Vec::new(),
+            sealed: Vec::new(),
+        };
+        let mut group = Group { member, head: [0; 32], callers: Vec::new() };
+        seal_events(&mut group, &self.parts.origin, None, decided.events);
+        group.callers.push(Caller { request: Request::Start { new, reply } });
+        self.groups.insert(RunId(id), group);
+    }
+
+    /// The same key twice in one batch: the second caller gets the first one's run, if the bodies agree.
+    fn join_start(&mut self, first: RunId, new: Box<NewRun>, reply: Reply) {
+        let Some(group) = self.groups.get_mut(&first) else {
+            let _ = reply.send(Err(Refused::Unavailable));
+            return;
+        };
+        let same = group.member.start_key.as_ref().map(|key| &key.body_hash)
+            == new.key.as_ref().map(|key| &key.body_hash);
+        if same {
+            group.callers.push(Caller { request: Request::Start { new, reply } });
+        } else {
+            let _ = reply.send(Err(Refused::KeyReused));
+        }
+    }
+
+    fn add_act(
+        &mut self,
+        connection: &mut Connection,
+        id: RunId,
+        command: Command,
+        actor: Actor,
+        reply: Reply,
+    ) {
+        if !self.groups.contains_key(&id) {
+            match self.known(connection, id) {
+                Ok(Some(loaded)) => {
+                    self.groups.insert(id, Group::of(loaded));
+                }
+                Ok(None) => {
+                    let _ = reply.send(Err(Refused::UnknownRun(id)));
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(error = %error, run.id = id.0, "a run could not be read");
+                    let _ = reply.send(Err(Refused::Unavailable));
+                    return;
+                }
+            }
+        }
+        let Some(run) = self.groups.get(&id).map(|group| Arc::clone(&group.member.run)) else { return };
+        let mut decided = self.with_context(&actor, |context| decide(&run, command.clone(), context));
+        if decided.is_err() && self.groups.get(&id).is_some_and(|group| group.member.events.is_empty()) {
+            // Refused on what may be an old state: only the stored one counts.
+            match self.parts.runs.load(connection, id) {
+                Ok(Some(loaded)) if loaded.run.version != run.version => {
+                    decided =
+                        self.with_context(&actor, |context| decide(&loaded.run, command.clone(), context));
+                    self.groups.insert(id, Group::of(loaded));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        match decided {
+            Ok(Decided { run, events }) => {
+                let head = group.head;
+                group.member.run = Arc::new(run);
+                seal_events(group, &self.parts.origin, Some(head), events);
+                group.callers.push(Caller { request: Request::Act { run: id, command, actor, reply } });
+            }
+            Err(rejection) => {
+                let _ = reply.send(Err(Refused::Rejected(rejection)));
+            }
+        }
+    }
+
+    fn known(&self, connection: &mut Connection, id: RunId) -> Result<Option<Loaded>, StoreError> {
+        match self.parts.runs.get(id) {
+            Some(loaded) => Ok(Some(loaded)),
+            None => self.parts.runs.reload(connection, id),
+        }
+    }
+
+    fn with_context<T>(&mut self, actor: &Actor, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        let approval_ids = &mut *self.approval_ids;
+        // `prepare` drew one for each request; 0 would break the primary key rather than be wrong silently.
+        let mut draw = || ApprovalId(approval_ids.pop_front().unwrap_or(0));
+        let mut context = Context {
+            now: Utc::now(),
+            actor,
+            catalog: self.catalog.as_ref(),
+            instance: self.instance,
+            draw_approval: &mut draw,
+        };
+        act(&mut context)
+    }
+}
+
+impl Group {
+    fn of(loaded: Loaded) -> Group {
+        let before = Some(loaded.run.version);
+        let member =
+            Member { start_key: None, before, run: loaded.run, events: Vec::new(), sealed: Vec::new() };
+        Group { member, head: loaded.head, callers: Vec::new() }
+    }
+
+    pub fn loaded(&self) -> Loaded {
+        Loaded { run: Arc::clone(&self.member.run), head: self.head }
+    }
+
+    /// What the committed state asks of the world: attempts that began, and runs whose attempts must stop.
+    pub fn work(&self) -> Vec<Work> {
+        let run: &Run = &self.member.run;
+        if run.status.is_final() {
+            let stops = self
+                .member
+                .events
+                .iter()
+                .any(|recorded| matches!(recorded.event.kind, EventKind::StepCancelled { .. }));
+            return if stops { vec![Work::Stop(run.id)] } else { Vec::new() };
+        }
+        let began = |recorded: &&Recorded| {
+            matches!(recorded.event.kind, EventKind::StepStarted { instance: Some(_), .. })
+        };
+        let began = self.member.events.iter().filter(began);
+        let attempts = began.filter_map(|recorded| {
+            let path = recorded.event.step.as_ref()?;
+            let step = run.steps.get(path).filter(|step| Some(step.attempt) == recorded.event.attempt)?;
+            effects::attempt(run, path, step)
+        });
+        attempts
+            .map(|attempt| Work::Start { run: Arc::clone(&self.member.run), attempt: Box::new(attempt) })
+            .collect()
+    }
+
+    pub fn acknowledge(self) {
+        let mut first = true;
+        for caller in self.callers {
+            let repeated = matches!(caller.request, Request::Start { .. }) && !std::mem::take(&mut first);
+            let (Request::Start { reply, .. } | Request::Act { reply, .. }) = caller.request;
+            let _ = reply.send(Ok(Done { run: Arc::clone(&self.member.run), repeated }));
+        }
+    }
+
+    pub fn into_requests(self) -> Vec<Request> {
+        self.callers.into_iter().map(|caller| caller.request).collect()
+    }
+
+    /// The key was used before: the same body gets the same run, another body is refused.
+    pub fn answer_with_earlier(
+        self,
+        connection: &mut Connection,
+        runs: &RunCache,
+        run_id: i64,
+        body_hash: &[u8],
+    ) {
+        for request in self.into_requests() {
+            let Request::Start { new, reply } = request else { continue };
+            let same = new.key.as_ref().is_some_and(|key| key.body_hash == body_hash);
+            let answer = match (same, runs.load(connection, RunId(run_id))) {
+                (false, _) => Err(Refused::KeyReused),
+                (true, Ok(Some(loaded))) => Ok(Done { run: loaded.run, repeated: true }),
+                (true, Ok(None) | Err(_)) => Err(Refused::Unavailable),
+            };
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+fn seal_events(group: &mut Group, origin: &str, head: Option<Hash>, events: Vec<Recorded>) {
+    let mut prev = head;
+    let mut seq = group.member.run.version - events.len() as u64;
+    for recorded in events {
+        seq += 1;
+        let sealed = seal_event(origin, group.member.run.id, seq, prev, &recorded);
+        prev = Some(sealed.hash);
+        group.head = sealed.hash;
+        group.member.events.push(recorded);
+        group.member.sealed.push(sealed);
+    }
+}
+
+fn seal_event(origin: &str, run: RunId, seq: u64, prev: Option<Hash>, recorded: &Recorded) -> Sealed {
+    let event = &recorded.event;
+    seal(&Draft {
+        origin,
+        run_id: run.0,
+        stream: 0,
+        seq,
+        prev,
+        at: recorded.at,
+        actor: &recorded.actor,
+        type_name: event.kind.type_name(),
+        step: event.step.as_ref().map(|step| step.as_str()),
+        attempt: event.attempt,
+        status: event.kind.status(),
+        checksum: event.kind.checksum(),
+        detail: event.kind.detail(),
+    })
+}
+
+fn new_salt() -> [u8; 32] {
+    let mut salt = [0; 32];
+    rand::rng().fill_bytes(&mut salt);
+    salt
+}
