@@ -2,5 +2,6 @@
 
 mod support;
 
+mod bootstrap;
 mod embedded;
 mod log_privileges;

@@ -46,7 +46,7 @@ impl std::fmt::Debug for AppLogin {
 /// Makes what is missing. The login of `owner_url` needs CREATEROLE, unless the roles are there and it is a member
 /// of `hms_act_owner`; and the database must be its own, or it must be a superuser.
 ///
-/// Errors: [`StoreError::Connection`], [`StoreError::Database`]; [`StoreError::Conflict`] when the app's login is the
+/// Errors: [`StoreError::Connection`], [`StoreError::Privilege`], [`StoreError::Database`]; [`StoreError::Conflict`] when the app's login is the
 /// owner's own.
 pub fn prepare(owner_url: &str, app_login: Option<&AppLogin>) -> Result<(), StoreError> {
     let mut connection = connect_as_owner(owner_url)?;
@@ -55,6 +55,12 @@ pub fn prepare(owner_url: &str, app_login: Option<&AppLogin>) -> Result<(), Stor
         let result = connection.transaction(|connection| prepare_once(connection, app_login));
         match result {
             Err(StoreError::Database(error)) if made_meanwhile(&error) && tries < TRIES => tries += 1,
+            Err(StoreError::Database(error)) if is_refused(&error) => {
+                return Err(StoreError::Privilege(format!(
+                    "{OWNER_VARIABLE}: this login may not prepare the database ({error}): give it CREATEROLE and \
+                     the ownership of the database, or use a superuser"
+                )));
+            }
             result => return result,
         }
     }
@@ -85,6 +91,11 @@ fn made_meanwhile(error: &Error) -> bool {
         || message.contains("tuple concurrently updated")
 }
 
+fn is_refused(error: &Error) -> bool {
+    let Error::DatabaseError(_, information) = error else { return false };
+    ["permission denied", "must have", "must be"].iter().any(|word| information.message().contains(word))
+}
+
 #[derive(QueryableByName)]
 struct Answer {
     #[diesel(sql_type = Bool)]
@@ -96,8 +107,12 @@ fn role_exists(connection: &mut PgConnection, role: &str) -> Result<bool, StoreE
     Ok(query.bind::<Text, _>(role).get_result::<Answer>(connection)?.yes)
 }
 
-/// By trying: since PostgreSQL 16 a membership may come without the right to use it.
+/// A member, and by trying: since PostgreSQL 16 a membership may come without the right to use it.
 fn can_become_owner(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    let query = sql_query("SELECT pg_has_role($1, 'MEMBER') AS yes");
+    if !query.bind::<Text, _>(OWNER).get_result::<Answer>(connection)?.yes {
+        return Ok(false);
+    }
     let tried = connection.transaction(|connection| {
         connection.batch_execute(&format!("SET LOCAL ROLE {OWNER}"))?;
         connection.batch_execute("RESET ROLE")

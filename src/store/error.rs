@@ -12,6 +12,9 @@ pub enum StoreError {
     /// No connection: wrong address, wrong password, server down, or the pool is exhausted.
     #[error("{0}")]
     Connection(String),
+    /// A login may not do what it is there for. Says which right it needs.
+    #[error("{0}")]
+    Privilege(String),
     /// What is stored contradicts itself (an unknown status, a leaf that does not parse). Never repaired silently.
     #[error("the stored data is damaged: {0}")]
     Corrupt(String),

@@ -90,7 +90,7 @@ const TOO_MUCH: &str = "
     UNION ALL SELECT 'may make roles, and so give itself any' FROM me WHERE rolcreaterole
     UNION ALL SELECT format('is a member of %s, which owns the log', owner)
         FROM (SELECT DISTINCT c.relowner::regrole AS owner FROM log JOIN pg_class c ON c.oid = log.id) owners
-        WHERE pg_has_role(current_user, owner::oid, 'MEMBER')
+        WHERE owner::text <> 'hms_act_owner' AND pg_has_role(current_user, owner::oid, 'MEMBER')
     UNION ALL SELECT 'is a member of hms_act_owner' FROM pg_roles r
         WHERE r.rolname = 'hms_act_owner' AND pg_has_role(current_user, r.oid, 'MEMBER')
     UNION ALL SELECT 'owns the database' FROM pg_database d

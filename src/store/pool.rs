@@ -37,15 +37,14 @@ const SESSION_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '3s'; 
 /// A statement for a page or a call takes milliseconds; half a minute means that something is wrong.
 const STATEMENT_LIMIT: &str = "SET statement_timeout = '30s'";
 
-/// A pool of at most `size` connections as the app's login. Connects once before it returns, so that a wrong
-/// address is told at start.
+/// A pool of `size` connections as the app's login, all open when it returns: a wrong address is told at start, and
+/// no connection is being made in the background when a short command ends (the TLS library does not survive that).
 pub fn pool(app_url: &str, size: u32) -> Result<Pool, StoreError> {
     let conninfo = parse(APP_VARIABLE, app_url)?;
     open(APP_VARIABLE, &conninfo)?;
     let manager = ConnectionManager::new(conninfo.with_defaults(&CLIENT_SETTINGS));
     let pool = r2d2::Pool::builder()
         .max_size(size)
-        .min_idle(Some(1))
         .connection_timeout(WAIT)
         .connection_customizer(Box::new(Settings))
         .build(manager)?;

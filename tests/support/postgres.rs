@@ -16,16 +16,21 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Waits until its input ends. Then every server below the directory gets SIGQUIT (its data is thrown away) and the
-/// directories go, those outside that `postgres.location` notes name included.
+/// directories go, those outside that `postgres.location` notes name included. A killed run may leave an `initdb`
+/// or a starting server behind, which still write: hence the rounds.
 const WATCHDOG: &str = r#"
     cat > /dev/null
     locations=$(find "$1" -name postgres.location -exec head -n 1 {} \;)
-    for file in $(find "$1" $locations -maxdepth 5 -name postmaster.pid); do
-        read -r pid < "$file" && kill -QUIT "$pid"
-        tries=0
-        while [ -e "$file" ] && kill -0 "$pid" && [ $tries -lt 100 ]; do sleep 0.05; tries=$((tries + 1)); done
+    rounds=0
+    while [ -e "$1" ] && [ $rounds -lt 100 ]; do
+        for file in $(find "$1" $locations -maxdepth 5 -name postmaster.pid); do
+            read -r pid < "$file" && kill -QUIT "$pid"
+            tries=0
+            while [ -e "$file" ] && kill -0 "$pid" && [ $tries -lt 100 ]; do sleep 0.05; tries=$((tries + 1)); done
+        done
+        rm -rf "$1" || sleep 0.1
+        rounds=$((rounds + 1))
     done
-    rm -rf "$1"
     for place in $locations; do rm -rf "${place%/postgres}"; done
 "#;
 

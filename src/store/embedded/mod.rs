@@ -101,7 +101,6 @@ fn bring_up(data_dir: &Path, in_use: &File) -> Result<(Place, Binaries, Postmast
         let binaries = binaries::newest(&place.runs_as)?;
         tracing::info!("making a database in {}", place.pgdata.display());
         create::cluster(&place, &binaries)?;
-        place.write_note()?;
     }
     let binaries = binaries::matching(&place.pgdata, &place.runs_as)?;
     let postmaster = match server::adopt(&place)? {

@@ -112,10 +112,11 @@ pub(super) fn last_words(output: &Output) -> String {
     worst_line(&said.concat()).unwrap_or_else(|| format!("it ended with {}", output.status))
 }
 
-/// The last line with a serious level, else the last line at all.
+/// The line that tells most: of a full disk, else the last with a serious level, else the last at all.
 pub(super) fn worst_line(text: &str) -> Option<String> {
-    let serious =
-        |line: &&str| ["FATAL:", "PANIC:", "error:", "No space left"].iter().any(|w| line.contains(w));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.clone().rfind(serious).or_else(|| lines.clone().next_back()).map(str::to_owned)
+    let full_disk = |line: &&str| line.contains("No space left on device");
+    let serious = |line: &&str| ["FATAL:", "PANIC:", "error:"].iter().any(|word| line.contains(word));
+    let worst = lines.clone().rfind(full_disk).or_else(|| lines.clone().rfind(serious));
+    worst.or_else(|| lines.clone().next_back()).map(str::to_owned)
 }

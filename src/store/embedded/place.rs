@@ -19,9 +19,8 @@ pub(super) const PORT: u16 = 5432;
 pub(super) struct Place {
     pub pgdata: PathBuf,
     pub runs_as: OsUser,
+    /// False: the database is still to be made here.
     pub exists: bool,
-    /// The note to write once the database is made, when it is not in the data directory.
-    note: Option<PathBuf>,
 }
 
 /// Makes the data directory if it is missing, and returns its absolute path.
@@ -39,48 +38,56 @@ pub(super) fn data_dir(data_dir: &Path) -> Result<PathBuf, StartError> {
 pub(super) fn find(data_dir: &Path, app: &OsUser) -> Result<Place, StartError> {
     let note = data_dir.join("postgres.location");
     if let Some(pgdata) = noted(&note)? {
-        if !pgdata.exists() {
-            return Err(StartError::Lost { pgdata, note });
-        }
-        return existing(pgdata, app);
+        return match (pgdata.exists(), pgdata.parent().is_some_and(Path::exists)) {
+            (true, _) => existing(pgdata, app),
+            // The first start was interrupted after it wrote the note.
+            (false, true) => new(pgdata, app),
+            (false, false) => Err(StartError::Lost { pgdata, note }),
+        };
     }
     let pgdata = data_dir.join("postgres");
     if pgdata.exists() {
         return existing(pgdata, app);
     }
-    let runs_as = if app.is_root() { OsUser::postgres()? } else { app.clone() };
-    if runs_as.can_enter(data_dir) {
-        return Ok(Place { pgdata, runs_as, exists: false, note: None });
+    let place = new(pgdata, app)?;
+    match place.runs_as.can_enter(data_dir) {
+        true => Ok(place),
+        false => Ok(Place { pgdata: elsewhere(&note, &place.runs_as)?, ..place }),
     }
+}
+
+fn new(pgdata: PathBuf, app: &OsUser) -> Result<Place, StartError> {
+    let runs_as = if app.is_root() { OsUser::postgres()? } else { app.clone() };
+    Ok(Place { pgdata, runs_as, exists: false })
+}
+
+/// A place under /var/lib for the database that cannot be beside the note, and the note that says so.
+fn elsewhere(note: &Path, runs_as: &OsUser) -> Result<PathBuf, StartError> {
     // A random name: a later clone at the same path must not find the data of one that was deleted.
-    let elsewhere = PathBuf::from(format!("/var/lib/hms-act-{:016x}", rand::random::<u64>()));
-    fs::create_dir(&elsewhere).map_err(StartError::data_dir(&elsewhere))?;
-    let passable = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(&elsewhere, passable).map_err(StartError::data_dir(&elsewhere))?;
-    tracing::warn!(
-        "the user {} may not enter {}: the database is in {} (noted in {})",
+    let parent = PathBuf::from(format!("/var/lib/hms-act-{:016x}", rand::random::<u64>()));
+    let pgdata = parent.join("postgres");
+    let text = format!(
+        "{}\n\nThe database of this data directory is in the directory above, because the user {} may not enter \
+         this one.\nTo delete the database, stop the server and remove {} and this note.\n",
+        pgdata.display(),
         runs_as.name,
-        data_dir.display(),
-        elsewhere.display(),
+        parent.display(),
+    );
+    fs::create_dir(&parent).map_err(StartError::data_dir(&parent))?;
+    let passable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&parent, passable).map_err(StartError::data_dir(&parent))?;
+    let draft = note.with_extension("location.new");
+    fs::write(&draft, text).and_then(|()| fs::rename(&draft, note)).map_err(StartError::data_dir(note))?;
+    tracing::warn!(
+        "the user {} may not enter the data directory: the database is in {} (noted in {})",
+        runs_as.name,
+        pgdata.display(),
         note.display()
     );
-    Ok(Place { pgdata: elsewhere.join("postgres"), runs_as, exists: false, note: Some(note) })
+    Ok(pgdata)
 }
 
 impl Place {
-    /// Says in the data directory where the database is. Called when it is made, before it is first started.
-    pub fn write_note(&self) -> Result<(), StartError> {
-        let Some(note) = &self.note else { return Ok(()) };
-        let text = format!(
-            "{}\n\nThe database of this data directory is in the directory above, because the user {} may not \
-             enter this one.\nTo delete the database, stop the server and remove both that directory and this note.\n",
-            self.pgdata.display(),
-            self.runs_as.name
-        );
-        let draft = note.with_extension("location.new");
-        fs::write(&draft, text).and_then(|()| fs::rename(&draft, note)).map_err(StartError::data_dir(note))
-    }
-
     /// The directory for the server's socket: the database's own, or a private short one.
     pub fn socket_dir(&self) -> Result<PathBuf, StartError> {
         if fits(&self.pgdata) {
@@ -140,13 +147,12 @@ fn existing(pgdata: PathBuf, app: &OsUser) -> Result<Place, StartError> {
         if !is_empty() {
             return Err(StartError::NotACluster(pgdata));
         }
-        let runs_as = if app.is_root() { OsUser::postgres()? } else { app.clone() };
-        return Ok(Place { pgdata, runs_as, exists: false, note: None });
+        return new(pgdata, app);
     }
     let runs_as = OsUser::lookup(&owner.to_string()).filter(|user| !user.is_root());
     let runs_as = runs_as.ok_or_else(|| StartError::ForeignOwner { pgdata: pgdata.clone(), owner })?;
     if !runs_as.can_enter(&pgdata) {
         return Err(StartError::CannotEnter { user: runs_as.name, path: pgdata });
     }
-    Ok(Place { pgdata, runs_as, exists: true, note: None })
+    Ok(Place { pgdata, runs_as, exists: true })
 }

@@ -150,7 +150,9 @@ fn last_log_line(pgdata: &Path) -> Option<String> {
     let read = |path: &Path| fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let daily = fs::read_dir(pgdata.join("log")).into_iter().flatten().flatten();
     let newest = daily.max_by_key(|entry| entry.metadata().and_then(|data| data.modified()).ok());
-    let newest = newest.and_then(|entry| read(&entry.path())).and_then(|text| worst_line(&text));
+    let newest = newest.and_then(|entry| read(&entry.path()));
+    // A day's log also holds what happened before this start.
+    let newest = newest.and_then(|text| worst_line(text.rsplit("starting PostgreSQL").next()?));
     let start = read(&pgdata.join("start.log")).and_then(|text| worst_line(&text));
     match start {
         Some(line) if line.contains("FATAL:") || line.contains("PANIC:") => Some(line),
