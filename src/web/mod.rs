@@ -1,1 +1,14 @@
+//! The HTTP side. Owns every URL, and how a request is let in or refused. Never touches run state: it submits
+//! commands and shows what is stored.
+//!
+//! Around every handler, from the outside in: [`security::frame`] (request id, headers, errors as problems), the
+//! session middleware of `auth::session`, [`security::guard_csrf`]. A handler then asks
+//! [`principal::authenticate`] who it is, and `auth::policy` what they may do.
 
+pub mod doors;
+pub mod json;
+pub mod principal;
+pub mod problem;
+pub mod request_id;
+pub mod security;
+pub mod sign_in;
