@@ -1,7 +1,6 @@
 //! `/runs/new` and `/runs/new?protocol_id=7`: choose a protocol, then fill in its form.
 
 use super::chrome::Chrome;
-#[allow(unused_imports, reason = "the template of a field names it")]
 use super::forms::{Field, FieldKind, Problem};
 use askama::Template;
 

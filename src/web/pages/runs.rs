@@ -46,3 +46,9 @@ pub struct RunRow {
     pub started_by: String,
     pub started: Moment,
 }
+
+impl RunRow {
+    pub fn stalled_status(&self) -> Option<Status> {
+        self.stalled.then(Status::stalled)
+    }
+}
