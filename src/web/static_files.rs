@@ -41,6 +41,12 @@ pub fn url(path: &str) -> String {
     format!("/static/{}/{path}", FOLDER.hash)
 }
 
+/// An embedded text, for tests that ask whether what a page names exists. Binary files read as empty.
+#[cfg(test)]
+pub fn text(path: &str) -> Option<String> {
+    FOLDER.assets.get(path).map(|asset| String::from_utf8(asset.plain.to_vec()).unwrap_or_default())
+}
+
 /// `GET /static/{hash}/{path:.*}`.
 pub async fn serve(request: HttpRequest, path: Path<(String, String)>) -> HttpResponse {
     let (hash, name) = path.into_inner();

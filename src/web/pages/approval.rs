@@ -41,7 +41,10 @@ pub struct Evidence {
 /// Where the decision stands, for the person who looks.
 pub enum Answer {
     /// The viewer may decide. Holds what was typed before: decision and reason.
-    Open { decision: String, reason: String },
+    Open {
+        decision: String,
+        reason: String,
+    },
     /// It is open, but not for the viewer: why, and who may.
     Barred(String),
     Decided(Decided),

@@ -29,7 +29,12 @@ impl ErrorPage {
             Missing { permission: permission.to_owned(), ask: "An admin can change your role.".to_owned() };
         ErrorPage {
             missing: Some(missing),
-            ..ErrorPage::plain(chrome, "You may not do this", message, &["Your try was written into the activity log."])
+            ..ErrorPage::plain(
+                chrome,
+                "You may not do this",
+                message,
+                &["Your try was written into the activity log."],
+            )
         }
     }
 

@@ -90,8 +90,10 @@ mod tests {
 
     #[test]
     fn nested_values_follow_their_group() {
-        let rows = of(&json!({"license_id": 9007199254740993_i64, "parties": [{"name": "A"}, {"name": "B"}]}));
-        let shape: Vec<_> = rows.iter().map(|row| (row.depth, row.name.as_str(), row.value.as_str())).collect();
+        let rows =
+            of(&json!({"license_id": 9007199254740993_i64, "parties": [{"name": "A"}, {"name": "B"}]}));
+        let shape: Vec<_> =
+            rows.iter().map(|row| (row.depth, row.name.as_str(), row.value.as_str())).collect();
         assert_eq!(
             shape,
             [

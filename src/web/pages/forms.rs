@@ -15,7 +15,11 @@ impl Problem {
         Problem { field: field.into(), place: String::new(), message: message.into() }
     }
 
-    pub fn at_place(field: impl Into<String>, place: impl Into<String>, message: impl Into<String>) -> Problem {
+    pub fn at_place(
+        field: impl Into<String>,
+        place: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Problem {
         Problem { field: field.into(), place: place.into(), message: message.into() }
     }
 }
@@ -65,5 +69,13 @@ impl Field {
     /// The id of the field's input.
     pub fn id(&self) -> String {
         format!("field-{}", self.name)
+    }
+
+    /// The ids of the hint and the error, for `aria-describedby`. None: there is neither.
+    pub fn described_by(&self) -> Option<String> {
+        let hint = self.hint.as_ref().map(|_| format!("{}-hint", self.id()));
+        let error = self.error.as_ref().map(|_| format!("{}-error", self.id()));
+        let ids: Vec<_> = hint.into_iter().chain(error).collect();
+        (!ids.is_empty()).then(|| ids.join(" "))
     }
 }
