@@ -7,8 +7,10 @@
 
 pub mod doors;
 pub mod json;
+pub mod pages;
 pub mod principal;
 pub mod problem;
 pub mod request_id;
 pub mod security;
 pub mod sign_in;
+pub mod static_files;

@@ -1,0 +1,116 @@
+//! A JSON value as rows of names and values, for people.
+
+use serde_json::Value;
+
+/// One row. Nested values follow their group, one level deeper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// 0 to 3; what is nested deeper stays at 3.
+    pub depth: usize,
+    pub name: String,
+    pub value: String,
+    /// The rows below belong to this one; its value says how many there are.
+    pub group: bool,
+}
+
+const DEEPEST: usize = 3;
+
+/// The rows of a value, in its own order. A value that is no object is one row named "Value".
+pub fn of(value: &Value) -> Vec<Fact> {
+    let mut rows = Vec::new();
+    match value {
+        Value::Object(entries) => {
+            entries.iter().for_each(|(name, value)| add(&mut rows, 0, words(name), value));
+        }
+        Value::Array(items) => add_items(&mut rows, 0, "Item", items),
+        Value::Null => {}
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => add(&mut rows, 0, "Value".to_owned(), value),
+    }
+    rows
+}
+
+fn add(rows: &mut Vec<Fact>, depth: usize, name: String, value: &Value) {
+    let depth = depth.min(DEEPEST);
+    let group = |value| Fact { depth, name: name.clone(), value, group: true };
+    match value {
+        Value::Object(entries) if !entries.is_empty() => {
+            rows.push(group(String::new()));
+            entries.iter().for_each(|(name, value)| add(rows, depth + 1, words(name), value));
+        }
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            rows.push(group(format!("{} in all", items.len())));
+            add_items(rows, depth + 1, "Number", items);
+        }
+        Value::Array(_)
+        | Value::Object(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_) => {
+            rows.push(Fact { depth, name, value: text(value), group: false });
+        }
+    }
+}
+
+fn add_items(rows: &mut Vec<Fact>, depth: usize, noun: &str, items: &[Value]) {
+    for (index, item) in items.iter().enumerate() {
+        add(rows, depth, format!("{noun} {}", index + 1), item);
+    }
+}
+
+/// A plain value, or a list of plain values, in one line. Integers keep every digit.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "Yes".to_owned(),
+        Value::Bool(false) => "No".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) if text.is_empty() => "Empty".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "None".to_owned(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join("; "),
+        Value::Object(_) => "None".to_owned(),
+    }
+}
+
+/// `license_id` → `License id`: a key as its author would say it.
+pub fn words(key: &str) -> String {
+    let spaced = key.replace(['_', '-'], " ");
+    let mut letters = spaced.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => "Unnamed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nested_values_follow_their_group() {
+        let rows =
+            of(&json!({"license_id": 9007199254740993_i64, "parties": [{"name": "A"}, {"name": "B"}]}));
+        let shape: Vec<_> =
+            rows.iter().map(|row| (row.depth, row.name.as_str(), row.value.as_str())).collect();
+        assert_eq!(
+            shape,
+            [
+                (0, "License id", "9007199254740993"),
+                (0, "Parties", "2 in all"),
+                (1, "Number 1", ""),
+                (2, "Name", "A"),
+                (1, "Number 2", ""),
+                (2, "Name", "B"),
+            ]
+        );
+    }
+
+    #[test]
+    fn deep_values_stay_readable() {
+        let rows = of(&json!({"a": {"b": {"c": {"d": {"e": [true, null]}}}}}));
+        assert_eq!(rows.last().unwrap().depth, DEEPEST);
+        assert_eq!(rows.last().unwrap().value, "Yes; None");
+    }
+}

@@ -1,0 +1,28 @@
+//! What each page shows: finished view structs, one file a page, and the templates that draw them.
+//!
+//! Owns words and shape. A view struct holds plain finished data, so a template needs `if` and `for` only; it must
+//! never hold a query, a decision about permission, or markup.
+
+pub mod actions;
+pub mod agents;
+pub mod approval;
+pub mod approvals;
+pub mod assessment;
+pub mod chrome;
+pub mod error;
+pub mod facts;
+pub mod forms;
+pub mod home;
+pub mod log;
+pub mod moment;
+pub mod protocol;
+pub mod protocols;
+pub mod replay;
+pub mod run;
+pub mod run_new;
+pub mod runs;
+#[cfg(test)]
+mod samples;
+pub mod sign_in;
+pub mod status;
+pub mod users;

@@ -1,0 +1,252 @@
+//! The log, protocols, actions, agents, users, errors.
+
+use super::{HOSTILE, Page, at, chrome, with_notice};
+use crate::web::pages::actions::{Actions, TargetForm, TargetRow};
+use crate::web::pages::agents::Agents;
+use crate::web::pages::error::ErrorPage;
+use crate::web::pages::forms::{Choice, Problem};
+use crate::web::pages::log::{Entry, Log, LogFilter, LogRow, RunLink};
+use crate::web::pages::protocol::{Editor, Protocol, Task, TaskKind, Version};
+use crate::web::pages::protocols::{ProtocolNew, ProtocolRow, Protocols};
+use crate::web::pages::status::Status;
+use crate::web::pages::users::{NewUser, UserRow, Users};
+
+pub fn pages() -> Vec<Page> {
+    let draw = |template: &dyn askama::DynTemplate| template.dyn_render().unwrap();
+    let anybody = || chrome("Error", "Staff", "");
+    let refused = ErrorPage::forbidden(
+        anybody(),
+        "Your role (staff) does not hold the permission approvals:decide.",
+        "approvals:decide",
+    );
+    vec![
+        ("log", draw(&log())),
+        ("protocols", draw(&protocols())),
+        ("protocol_editor", draw(&protocol(true))),
+        ("protocol_read", draw(&protocol(false))),
+        ("protocol_new", draw(&protocol_new())),
+        ("actions", draw(&actions())),
+        ("agent", draw(&agent())),
+        ("users", draw(&users())),
+        ("error_403", draw(&refused)),
+        ("error_404", draw(&ErrorPage::not_found(anybody()))),
+        ("error_409", draw(&ErrorPage::conflict(anybody(), "supervisor2 already rejected this at 14:15."))),
+        ("error_500", draw(&ErrorPage::internal(anybody(), "0193-7f"))),
+    ]
+}
+
+fn log() -> Log {
+    let row = |seq: u64, run: bool, sentence: &str, who: &str, status: Option<Status>| LogRow {
+        run: run.then(|| RunLink { href: "/runs/9001".to_owned(), number: "9001".to_owned() }),
+        entry: Entry {
+            seq,
+            t: at(seq as i64 * 7),
+            sentence: sentence.to_owned(),
+            who: who.to_owned(),
+            step: status.as_ref().map(|_| "Supervisor sign-off".to_owned()),
+            status,
+            facts: Vec::new(),
+        },
+    };
+    Log {
+        chrome: chrome("Activity log", "Auditor", "/log"),
+        filter: LogFilter {
+            run_id: "9001".to_owned(),
+            q: HOSTILE.to_owned(),
+            types: vec![Choice::new("run.started", "A run was started", false)],
+            statuses: vec![Choice::new("done", "Done", true)],
+            ..LogFilter::default()
+        },
+        problems: vec![Problem::at_field("run_id", "A run is a number, for example 9001.")],
+        rows: vec![
+            row(1, true, "Run 9001 was started with Export licence renewal, version 1.", "staff", None),
+            row(
+                2,
+                true,
+                "Supervisor sign-off waits for a supervisor.",
+                "HMS-ACT",
+                Some(Status::waiting_for("a supervisor")),
+            ),
+            row(3, false, "supervisor signed in.", HOSTILE, None),
+        ],
+        count: "1,204 entries".to_owned(),
+        csv_href: "/acts/log.csv?run_id=9001&status=done".to_owned(),
+        filtered: true,
+        first: None,
+        next: Some("/log?cursor=abc".to_owned()),
+    }
+}
+
+fn protocols() -> Protocols {
+    let row = |id: u32, name: &str, description: &str| ProtocolRow {
+        href: format!("/protocols/{id}"),
+        id: id.to_string(),
+        name: name.to_owned(),
+        description: description.to_owned(),
+        version: "2".to_owned(),
+        updated: at(0),
+        updated_by: "admin".to_owned(),
+        start_href: Some(format!("/runs/new?protocol_id={id}")),
+    };
+    Protocols {
+        chrome: chrome("Protocols", "Admin", "/protocols"),
+        rows: vec![
+            row(7, "Export licence renewal", "Screens, drafts, asks a supervisor."),
+            row(8, HOSTILE, ""),
+        ],
+        can_write: true,
+        first: None,
+        next: None,
+    }
+}
+
+const DEFINITION: &str = r#"{
+  "tasks": [
+    {"id": "fetch_data",     "type": "script"},
+    {"id": "ai_analysis",    "type": "agent"},
+    {"id": "human_approval", "type": "hitl"},
+    {"id": "deploy",         "type": "script", "uses": "deplyo"}
+  ]
+}"#;
+
+fn protocol(editable: bool) -> Protocol {
+    let task = |id: &str, title: &str, kind, what: &str, notes: &[&str], inner| Task {
+        title: title.to_owned(),
+        id: id.to_owned(),
+        kind,
+        what: what.to_owned(),
+        notes: notes.iter().map(|&note| note.to_owned()).collect(),
+        inner,
+    };
+    let version = |number: u32| Version {
+        href: format!("/protocols/7?version={number}"),
+        number: number.to_string(),
+        created: at(number as i64 * 100),
+        created_by: "admin".to_owned(),
+        current: number == 2,
+    };
+    Protocol {
+        chrome: chrome("Export licence renewal", if editable { "Admin" } else { "Staff" }, "/protocols"),
+        id: "7".to_owned(),
+        name: "Export licence renewal".to_owned(),
+        description: "Screens the applicant, drafts the letter, and asks a supervisor.".to_owned(),
+        version: "2".to_owned(),
+        versions: vec![version(2), version(1)],
+        tasks: vec![
+            task(
+                "fetch_data",
+                "Fetch the application",
+                TaskKind::Automatic,
+                "Automatic: calls fetch_data",
+                &[],
+                false,
+            ),
+            task(
+                "ai_analysis",
+                "AI analysis",
+                TaskKind::Agent,
+                "An AI agent: ai_analysis",
+                &["At most 5 minutes.", "Up to 3 attempts."],
+                false,
+            ),
+            task("checks", "Checks", TaskKind::Other, "At the same time:", &[], false),
+            task("legal", "Legal", TaskKind::Agent, "An AI agent: legal", &[], true),
+            task(
+                "human_approval",
+                "Supervisor sign-off",
+                TaskKind::Person,
+                "A supervisor decides",
+                &["Not whoever started the run."],
+                false,
+            ),
+            task("deploy", HOSTILE, TaskKind::Automatic, "Automatic: calls deploy", &[], false),
+        ],
+        definition: DEFINITION.to_owned(),
+        editor: editable.then(|| Editor { base_version: "2".to_owned(), next_version: "3".to_owned() }),
+        problems: if editable { document_problems() } else { Vec::new() },
+        start_href: Some("/runs/new?protocol_id=7".to_owned()),
+    }
+}
+
+fn document_problems() -> Vec<Problem> {
+    vec![
+        Problem::at_place(
+            "definition",
+            "$.tasks[3].uses",
+            "There is no action named “deplyo”. Add it under Actions, or name one that exists.",
+        ),
+        Problem::at_place(
+            "definition",
+            "$.tasks[1].max_minuts",
+            "This field is not known. Did you mean max_minutes?",
+        ),
+    ]
+}
+
+fn protocol_new() -> ProtocolNew {
+    ProtocolNew {
+        chrome: chrome("Write a new protocol", "Admin", "/protocols"),
+        name: HOSTILE.to_owned(),
+        definition: DEFINITION.to_owned(),
+        problems: document_problems(),
+    }
+}
+
+fn targets() -> Vec<TargetRow> {
+    let row = |name: &str, kind: &str| TargetRow {
+        href: format!("/actions/{name}"),
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        version: "1".to_owned(),
+        updated: at(0),
+        updated_by: "admin".to_owned(),
+    };
+    vec![row("fetch_data", "Web service"), row("draft_letter", "Calculation"), row(HOSTILE, "Web service")]
+}
+
+fn actions() -> Actions {
+    let form = TargetForm {
+        kinds: vec![Choice::new("http", "Web service", true), Choice::new("compute", "Calculation", false)],
+        config: "{\"method\": \"GET\", \"url\": \"http://data.example/licences/${input.license_id}\"}"
+            .to_owned(),
+        ..TargetForm::default()
+    };
+    Actions { chrome: chrome("Actions", "Admin", "/actions"), rows: targets(), form, problems: Vec::new() }
+}
+
+fn agent() -> Agents {
+    let form = TargetForm {
+        base_version: Some("1".to_owned()),
+        name: "ai_analysis".to_owned(),
+        kinds: vec![Choice::new("openai", "OpenAI-compatible", true)],
+        config: "{\n  \"model\": \"name-screening\"\n}".to_owned(),
+    };
+    let problem = Problem::at_place("config", "$.url", "Say where the model is: add \"url\".");
+    Agents { chrome: chrome("Agent", "Admin", "/agents"), rows: targets(), form, problems: vec![problem] }
+}
+
+fn users() -> Users {
+    let roles = |chosen: &str| {
+        ["Staff", "Supervisor", "Auditor", "Admin"]
+            .map(|role| Choice::new(role.to_lowercase(), role, role == chosen))
+            .to_vec()
+    };
+    let row = |name: &str, role: &str, enabled| UserRow {
+        name: name.to_owned(),
+        role_word: role.to_owned(),
+        roles: roles(role),
+        enabled,
+        since: at(0),
+        me: name == "admin",
+    };
+    Users {
+        chrome: with_notice(chrome("Users", "Admin", "/users"), "The role of staff is changed."),
+        rows: vec![
+            row("admin", "Admin", true),
+            row("staff", "Staff", true),
+            row("j.long-name.of-a-department@agency.example", "Auditor", false),
+        ],
+        form: NewUser { name: HOSTILE.to_owned(), roles: roles("Staff") },
+        problems: Vec::new(),
+    }
+}
