@@ -5,6 +5,8 @@
 //! session middleware of `auth::session`, [`security::guard_csrf`]. A handler then asks
 //! [`principal::authenticate`] who it is, and `auth::policy` what they may do.
 
+pub mod acts;
+pub mod authoring;
 pub mod doors;
 pub mod json;
 pub mod pages;
@@ -13,4 +15,5 @@ pub mod problem;
 pub mod request_id;
 pub mod security;
 pub mod sign_in;
+pub mod site;
 pub mod static_files;

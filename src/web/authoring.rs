@@ -1,0 +1,227 @@
+//! Writing protocols, actions and agents, whichever door the author comes through.
+
+use super::problem::{AppError, FieldError};
+use super::site::Site;
+use crate::actions::config::{check_action, check_agent};
+use crate::auth::policy::{Permission, Principal, Resource};
+use crate::engine::protocol::{Protocol, UsedAs};
+use crate::store::protocols::{self, ProtocolRow};
+use crate::store::registry::{self, COMPUTE, Registered};
+use serde_json::{Value, json};
+
+/// The two registries that a step may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registry {
+    Actions,
+    Agents,
+}
+
+/// Everything that is wrong with a definition; `base` is the JSON path of the document in what was sent.
+pub fn check_definition(site: &Site, definition: &Value, base: &str) -> Vec<FieldError> {
+    let place = |path: &str| format!("{base}{}", path.strip_prefix('$').unwrap_or(path));
+    let protocol = match Protocol::parse(definition) {
+        Ok(protocol) => protocol,
+        Err(problems) => {
+            let problems = problems.into_iter();
+            return problems
+                .map(|problem| FieldError { path: place(&problem.path), message: problem.message })
+                .collect();
+        }
+    };
+    let catalog = site.scheduler.catalog.current();
+    let dangling = protocol.uses().filter_map(|(path, used_as, name)| {
+        let (noun, known) = match used_as {
+            UsedAs::Action => ("action", catalog.action(name).is_some()),
+            UsedAs::Agent => ("agent", catalog.agent(name).is_some()),
+        };
+        let message = format!(
+            "There is no {noun} `{name}`. Register it under {noun}s first, or name another in `uses`."
+        );
+        (!known).then(|| FieldError { path: place(&format!("{path}.uses")), message })
+    });
+    dangling.collect()
+}
+
+/// A new protocol.
+///
+/// # Errors
+/// 403; 422 with everything that is wrong; 409 when the name is taken.
+pub async fn create_protocol(
+    site: &Site,
+    who: &Principal,
+    name: String,
+    definition: Value,
+) -> Result<ProtocolRow, AppError> {
+    site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
+    refuse(check_definition(site, &definition, "$.definition"))?;
+    let by = who.user.clone();
+    let row =
+        site.read(move |connection| protocols::create(connection, None, &name, &definition, &by)).await?;
+    let detail = json!({"protocol": row.id, "name": row.name, "version": 1});
+    site.record(who, "protocol.created", None, detail).await?;
+    Ok(row)
+}
+
+/// The next version of a protocol. `expected`: the version that the author saw.
+///
+/// # Errors
+/// 403; 404; 412 when somebody else saved in between; 422 with everything that is wrong.
+pub async fn save_protocol(
+    site: &Site,
+    who: &Principal,
+    id: i64,
+    expected: Option<i32>,
+    name: Option<String>,
+    definition: Value,
+) -> Result<ProtocolRow, AppError> {
+    site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
+    refuse(check_definition(site, &definition, "$.definition"))?;
+    let by = who.user.clone();
+    let saved = site
+        .read(move |connection| {
+            if let Some(expected) = expected
+                && let Some(found) = protocols::get(connection, id)?
+                && found.latest_version != expected
+            {
+                return Ok(Err(found.latest_version));
+            }
+            protocols::add_version(connection, id, expected, name.as_deref(), &definition, &by).map(Ok)
+        })
+        .await?;
+    let row = match saved {
+        Err(latest) => return Err(overtaken(latest)),
+        Ok(row) => row.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))?,
+    };
+    let detail = json!({"protocol": row.id, "name": row.name, "version": row.latest_version});
+    site.record(who, "protocol.version_saved", None, detail).await?;
+    Ok(row)
+}
+
+/// A new action or agent.
+///
+/// # Errors
+/// 403; 422; 409 when the name is taken.
+pub async fn register(
+    site: &Site,
+    who: &Principal,
+    registry: Registry,
+    name: String,
+    kind: String,
+    config: Value,
+) -> Result<Registered, AppError> {
+    site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
+    refuse(check_config(site, registry, &name, &kind, &config))?;
+    let by = who.user.clone();
+    let scheduler = site.scheduler.clone();
+    let saved = site
+        .read(move |connection| {
+            let saved = match registry {
+                Registry::Actions => registry::actions::create(connection, &name, &kind, &config, &by)?,
+                Registry::Agents => registry::agents::create(connection, &name, &kind, &config, &by)?,
+            };
+            scheduler.catalog.refresh(connection)?;
+            Ok(saved)
+        })
+        .await?;
+    record_registered(site, who, registry, &saved).await?;
+    Ok(saved)
+}
+
+/// The next version of an action or agent.
+///
+/// # Errors
+/// 403; 404; 412; 422.
+pub async fn change_registered(
+    site: &Site,
+    who: &Principal,
+    registry: Registry,
+    name: String,
+    expected: Option<i32>,
+    kind: String,
+    config: Value,
+) -> Result<Registered, AppError> {
+    site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
+    refuse(check_config(site, registry, &name, &kind, &config))?;
+    let (by, scheduler, wanted) = (who.user.clone(), site.scheduler.clone(), name.clone());
+    let saved = site
+        .read(move |connection| {
+            let found = match registry {
+                Registry::Actions => registry::actions::get(connection, &name)?,
+                Registry::Agents => registry::agents::get(connection, &name)?,
+            };
+            if let (Some(expected), Some(found)) = (expected, found)
+                && found.version != expected
+            {
+                return Ok(Err(found.version));
+            }
+            let saved = match registry {
+                Registry::Actions => {
+                    registry::actions::update(connection, &name, expected, &kind, &config, &by)?
+                }
+                Registry::Agents => {
+                    registry::agents::update(connection, &name, expected, &kind, &config, &by)?
+                }
+            };
+            scheduler.catalog.refresh(connection)?;
+            Ok(Ok(saved))
+        })
+        .await?;
+    let saved = match saved {
+        Err(latest) => return Err(overtaken(latest)),
+        Ok(saved) => {
+            saved.ok_or_else(|| AppError::NotFound(format!("There is nothing registered as `{wanted}`.")))?
+        }
+    };
+    record_registered(site, who, registry, &saved).await?;
+    Ok(saved)
+}
+
+async fn record_registered(
+    site: &Site,
+    who: &Principal,
+    registry: Registry,
+    saved: &Registered,
+) -> Result<(), AppError> {
+    let type_name = match registry {
+        Registry::Actions => "action.saved",
+        Registry::Agents => "agent.saved",
+    };
+    // The configuration itself may name addresses and headers that not every reader of the log may see.
+    let hash = hex::encode(crate::audit::leaf_hash(&crate::engine::json::canonical(
+        &crate::engine::json::with_safe_integers(&saved.config),
+    )));
+    let detail =
+        json!({"name": saved.name, "kind": saved.kind, "version": saved.version, "config_hash": hash});
+    site.record(who, type_name, None, detail).await
+}
+
+fn check_config(site: &Site, registry: Registry, name: &str, kind: &str, config: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+        let message = "A name has 1 to 100 letters, digits, `_` and `-`.".to_owned();
+        errors.push(FieldError { path: "$.name".to_owned(), message });
+    }
+    if registry == Registry::Actions && name == COMPUTE {
+        let message = "`compute` is built in. Choose another name.".to_owned();
+        errors.push(FieldError { path: "$.name".to_owned(), message });
+    }
+    let problems = match registry {
+        Registry::Actions => check_action(kind, config, Some(&site.guard)),
+        Registry::Agents => check_agent(kind, config, Some(&site.guard)),
+    };
+    errors.extend(
+        problems.into_iter().map(|problem| FieldError { path: problem.path, message: problem.message }),
+    );
+    errors
+}
+
+fn refuse(errors: Vec<FieldError>) -> Result<(), AppError> {
+    if errors.is_empty() { Ok(()) } else { Err(AppError::Unprocessable { errors }) }
+}
+
+fn overtaken(latest: i32) -> AppError {
+    AppError::PreconditionFailed(format!(
+        "Somebody saved version {latest} in the meantime. Look at it, then save again."
+    ))
+}
