@@ -211,3 +211,6 @@ pub fn allow(who: &Principal, permission: Permission, resource: Resource<'_>) ->
 pub fn sees_all_runs(who: &Principal) -> bool {
     who.role != Role::Staff
 }
+
+#[cfg(test)]
+mod tests;

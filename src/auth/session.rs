@@ -115,10 +115,15 @@ pub struct PgSessions {
 }
 
 impl PgSessions {
-    async fn run<T: Send + 'static>(
+    /// Off the async threads: connections block.
+    async fn run<T, E>(
         &self,
-        work: impl FnOnce(&mut Connection) -> diesel::QueryResult<T> + Send + 'static,
-    ) -> anyhow::Result<T> {
+        work: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
+    ) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        E: std::error::Error + Send + Sync + 'static,
+    {
         let pool = self.pool.clone();
         actix_web::web::block(move || Ok(work(&mut *pool.get()?)?)).await?
     }

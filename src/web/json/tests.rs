@@ -116,7 +116,9 @@ fn object(value: Value) -> Map<String, Value> {
     value.as_object().expect("an object").clone()
 }
 
-fn start(body: Value) -> Result<(i64, Option<Map<String, Value>>, String), AppError> {
+type Start = (i64, Option<Map<String, Value>>, String);
+
+fn start(body: Value) -> Result<Start, AppError> {
     Fields::read(object(body), |fields| {
         (
             fields.required_i64("protocol_id"),
