@@ -34,11 +34,12 @@ pub(super) fn approvals(awaiting: bool) -> Approvals {
 
 fn approval(answer: Answer, risk: RiskLevel) -> Approval {
     let open = matches!(answer, Answer::Open { .. });
+    let waits = !matches!(answer, Answer::Decided(_));
     Approval {
         chrome: chrome("Supervisor sign-off", "Supervisor", "/approvals"),
         id: "5".to_owned(),
         title: "Supervisor sign-off".to_owned(),
-        status: if open { Status::waiting_for("a supervisor") } else { Status::rejected() },
+        status: if waits { Status::waiting_for("a supervisor") } else { Status::rejected() },
         run_number: "9001".to_owned(),
         run_href: "/runs/9001".to_owned(),
         protocol: "Export licence renewal".to_owned(),
@@ -130,4 +131,13 @@ pub(super) fn assessment(risk: RiskLevel) -> Assessment {
     }
 }
 
-pub(super) const LETTER: &str = "Bureau of Industry and Security\n22 November 2026\n\nNordwind Optik GmbH\n\nYour export licence 123 is renewed for two years.\nIt covers forty infrared lens assemblies for Helios University.\n\nSincerely,\nLicensing Officer";
+pub(super) const LETTER: &str = "Bureau of Industry and Security
+22 November 2026
+
+Nordwind Optik GmbH
+
+Your export licence 123 is renewed for two years.
+It covers forty infrared lens assemblies for Helios University.
+
+Sincerely,
+Licensing Officer";

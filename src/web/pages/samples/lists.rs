@@ -61,6 +61,8 @@ fn runs(count: usize) -> Runs {
         q: HOSTILE.to_owned(),
         from: "2026-11-01".to_owned(),
         to: String::new(),
+        mine: true,
+        stalled: false,
     };
     Runs {
         chrome: chrome("Runs", "Staff", "/runs"),

@@ -1,6 +1,8 @@
-//! Every page, drawn with sample data: hostile names, long values, empty lists. For tests and screenshots only.
+//! Every page, drawn with sample data: hostile names, long values, empty lists. For tests and screenshots
+//! only.
 //!
-//! `HMS_ACT_SAMPLE_PAGES=DIR cargo test --lib samples` writes the pages into DIR, to be looked at in a browser.
+//! `HMS_ACT_SAMPLE_PAGES=DIR cargo test --lib samples` writes the pages into DIR, to be looked at in a
+//! browser.
 
 mod admin;
 mod approvals;
