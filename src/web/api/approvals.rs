@@ -23,8 +23,9 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
     let mut query = Query::of(&req)?;
     let limit = query.limit()?;
     let after = query.number_cursor()?;
-    let statuses: Vec<String> =
-        query.text("status").map_or_else(Vec::new, |text| text.split(',').map(|word| word.trim().to_owned()).collect());
+    let statuses: Vec<String> = query
+        .text("status")
+        .map_or_else(Vec::new, |text| text.split(',').map(|word| word.trim().to_owned()).collect());
     let run_id = query.number("run_id")?;
     query.finish()?;
     if let Some(unknown) = statuses.iter().find(|status| !STATUSES.contains(&status.as_str())) {
@@ -33,7 +34,8 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
     }
     let run_starter = (!sees_all_runs(&who)).then(|| who.user.clone());
     let filter = ApprovalFilter { statuses, run_id, decidable_by: None, run_starter };
-    let mut rows = site.read(move |connection| approvals::list(connection, &filter, after, limit + 1)).await?;
+    let mut rows =
+        site.read(move |connection| approvals::list(connection, &filter, after, limit + 1)).await?;
     let next = (rows.len() > limit as usize).then(|| {
         rows.truncate(limit as usize);
         rows.last().map(|row| cursor(row.id))
@@ -42,7 +44,11 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
 }
 
 /// `GET /acts/approvals/{id}`
-pub async fn show(req: HttpRequest, site: web::Data<Site>, path: web::Path<String>) -> Result<HttpResponse, AppError> {
+pub async fn show(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, AppError> {
     let who = authenticate(&req).await?;
     let row = acts::read_approval(&site, &who, path_id(&path, "an approval")?).await?;
     Ok(HttpResponse::Ok().json(as_json(&row)))

@@ -21,28 +21,39 @@ use serde_json::{Map, Value, json};
 ///
 /// # Errors
 /// 401; 400, 413, 415, 422 for the body.
-async fn signed_body(req: &HttpRequest, payload: web::Payload) -> Result<(Principal, Map<String, Value>), AppError> {
+async fn signed_body(
+    req: &HttpRequest,
+    payload: web::Payload,
+) -> Result<(Principal, Map<String, Value>), AppError> {
     let who = authenticate(req).await?;
     Ok((who, body_object(req, payload).await?))
 }
 
 async fn body_object(req: &HttpRequest, payload: web::Payload) -> Result<Map<String, Value>, AppError> {
     let limit = doors(req)?.max_body_bytes;
-    let declared = req.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let declared = req
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(AppError::PayloadTooLarge { limit });
     }
     let read = payload.to_bytes_limited(limit).await.map_err(|_| AppError::PayloadTooLarge { limit })?;
-    let bytes = read.map_err(|error| AppError::BadRequest(format!("The body could not be read: {error}.")))?;
-    let content_type = req.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let bytes =
+        read.map_err(|error| AppError::BadRequest(format!("The body could not be read: {error}.")))?;
+    let content_type =
+        req.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     parse_object(&bytes, content_type, limit)
 }
 
 /// The number in a path. Anything else is a 400 that says what a number is.
 fn path_id(text: &str, noun: &str) -> Result<i64, AppError> {
-    text.parse::<i64>().ok().filter(|id| *id > 0 && text.bytes().all(|byte| byte.is_ascii_digit())).ok_or_else(|| {
-        AppError::BadRequest(format!("The number of {noun} is a whole number from 1 to {}.", i64::MAX))
-    })
+    text.parse::<i64>()
+        .ok()
+        .filter(|id| *id > 0 && text.bytes().all(|byte| byte.is_ascii_digit()))
+        .ok_or_else(|| {
+            AppError::BadRequest(format!("The number of {noun} is a whole number from 1 to {}.", i64::MAX))
+        })
 }
 
 /// `{"<noun>": [...], "next": cursor or null}` with a `Link` header to the next page.

@@ -42,7 +42,11 @@ fn row_as_json(row: &ProtocolRow) -> Value {
 }
 
 /// `GET /acts/protocols/{id}`, the latest version or `?version=2`.
-pub async fn show(req: HttpRequest, site: web::Data<Site>, path: web::Path<String>) -> Result<HttpResponse, AppError> {
+pub async fn show(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, AppError> {
     let who = authenticate(&req).await?;
     site.permit(&who, Permission::ReadProtocols, Resource::Any).await?;
     let id = path_id(&path, "a protocol")?;
@@ -79,14 +83,16 @@ pub async fn versions(
     if rows.is_empty() {
         return Err(AppError::NotFound(format!("There is no protocol {id}.")));
     }
-    let as_json = |row: &protocols::VersionRow| {
-        json!({"version": row.version, "created_by": row.created_by, "created_at": time(row.created_at)})
-    };
+    let as_json = |row: &protocols::VersionRow| json!({"version": row.version, "created_by": row.created_by, "created_at": time(row.created_at)});
     Ok(list(&req, "versions", rows.iter().map(as_json).collect(), None))
 }
 
 /// `POST /acts/protocols`
-pub async fn create(req: HttpRequest, site: web::Data<Site>, payload: web::Payload) -> Result<HttpResponse, AppError> {
+pub async fn create(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    payload: web::Payload,
+) -> Result<HttpResponse, AppError> {
     let (who, body) = signed_body(&req, payload).await?;
     site.permit(&who, Permission::WriteProtocols, Resource::Any).await?;
     let (name, definition) = Fields::read(body, |fields| {
@@ -119,7 +125,11 @@ pub async fn save(
 }
 
 /// `POST /acts/protocols/validate`: what is wrong with a definition, without saving it.
-pub async fn validate(req: HttpRequest, site: web::Data<Site>, payload: web::Payload) -> Result<HttpResponse, AppError> {
+pub async fn validate(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    payload: web::Payload,
+) -> Result<HttpResponse, AppError> {
     let (who, body) = signed_body(&req, payload).await?;
     site.permit(&who, Permission::ReadProtocols, Resource::Any).await?;
     let (_, definition) = Fields::read(body, |fields| {

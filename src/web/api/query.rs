@@ -100,12 +100,15 @@ impl Query {
     /// # Errors
     /// 400 for every parameter that nobody asked for.
     pub fn finish(self) -> Result<(), AppError> {
-        let unknown: Vec<&String> = self.values.keys().filter(|key| !self.known.contains(&key.as_str())).collect();
+        let unknown: Vec<&String> =
+            self.values.keys().filter(|key| !self.known.contains(&key.as_str())).collect();
         match unknown.first() {
             None => Ok(()),
             Some(key) => Err(AppError::BadRequest(match self.known.as_slice() {
                 [] => format!("The query parameter `{key}` is not known here; none is."),
-                known => format!("The query parameter `{key}` is not known here; known are: {}.", known.join(", ")),
+                known => {
+                    format!("The query parameter `{key}` is not known here; known are: {}.", known.join(", "))
+                }
             })),
         }
     }

@@ -51,7 +51,11 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
 }
 
 /// `GET /acts/actions/{name}`, `GET /acts/agents/{name}`
-pub async fn show(req: HttpRequest, site: web::Data<Site>, path: web::Path<String>) -> Result<HttpResponse, AppError> {
+pub async fn show(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, AppError> {
     let who = authenticate(&req).await?;
     site.permit(&who, Permission::ReadActions, Resource::Any).await?;
     let (registry, name) = (Registry::of(&req), path.into_inner());
@@ -62,12 +66,17 @@ pub async fn show(req: HttpRequest, site: web::Data<Site>, path: web::Path<Strin
             Registry::Agents => registry::agents::get(connection, &name),
         })
         .await?;
-    let row = found.ok_or_else(|| AppError::NotFound(format!("There is nothing registered as `{wanted}`.")))?;
+    let row =
+        found.ok_or_else(|| AppError::NotFound(format!("There is nothing registered as `{wanted}`.")))?;
     Ok(answer(HttpResponse::Ok(), &row))
 }
 
 /// `POST /acts/actions`, `POST /acts/agents`
-pub async fn create(req: HttpRequest, site: web::Data<Site>, payload: web::Payload) -> Result<HttpResponse, AppError> {
+pub async fn create(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    payload: web::Payload,
+) -> Result<HttpResponse, AppError> {
     let (who, body) = signed_body(&req, payload).await?;
     site.permit(&who, Permission::WriteProtocols, Resource::Any).await?;
     let registry = Registry::of(&req);

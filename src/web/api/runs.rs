@@ -10,6 +10,7 @@ use super::{list, path_id, reason, signed_body};
 use crate::auth::policy::{Permission, Resource, sees_all_runs};
 use crate::engine::json::{canonical, with_safe_integers};
 use crate::engine::state::{Run, RunId, RunStatus, Step};
+use crate::scheduler::stopped;
 use crate::store::batch::StartKey;
 use crate::store::runs::{self, RunFilter, RunRow};
 use actix_web::http::header;
@@ -28,7 +29,11 @@ pub fn time(at: DateTime<Utc>) -> String {
 }
 
 /// `POST /acts/run`
-pub async fn start(req: HttpRequest, site: web::Data<Site>, payload: web::Payload) -> Result<HttpResponse, AppError> {
+pub async fn start(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    payload: web::Payload,
+) -> Result<HttpResponse, AppError> {
     let (who, body) = signed_body(&req, payload).await?;
     let key = start_key(&req, &who.user, &body)?;
     let (protocol_id, payload) = Fields::read(body, |fields| {
@@ -55,7 +60,11 @@ fn start_key(req: &HttpRequest, user: &str, body: &Map<String, Value>) -> Result
 }
 
 /// `GET /acts/runs/{id}`, with `?wait=20` after the next change.
-pub async fn show(req: HttpRequest, site: web::Data<Site>, path: web::Path<String>) -> Result<HttpResponse, AppError> {
+pub async fn show(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, AppError> {
     let who = authenticate(&req).await?;
     let id = path_id(&path, "a run")?;
     let mut query = Query::of(&req)?;
@@ -65,7 +74,9 @@ pub async fn show(req: HttpRequest, site: web::Data<Site>, path: web::Path<Strin
     let mut run = acts::read_run(&site, &who, id).await?;
     if let Some(wait) = wait {
         if !(0..=MAX_WAIT).contains(&wait) {
-            return Err(AppError::BadRequest(format!("The query parameter `wait` is from 0 to {MAX_WAIT} seconds.")));
+            return Err(AppError::BadRequest(format!(
+                "The query parameter `wait` is from 0 to {MAX_WAIT} seconds."
+            )));
         }
         let seen = run.version;
         let deadline = tokio::time::Instant::now() + Duration::from_secs(wait.unsigned_abs());
@@ -74,7 +85,7 @@ pub async fn show(req: HttpRequest, site: web::Data<Site>, path: web::Path<Strin
             tokio::select! {
                 changed = changes.run_changed(RunId(id)) => if !changed { break },
                 () = tokio::time::sleep_until(deadline) => break,
-                _ = stopping.wait_for(|stopping| *stopping) => break,
+                () = stopped(&mut stopping) => break,
             }
             run = acts::read_run(&site, &who, id).await?;
         }
@@ -106,11 +117,10 @@ pub fn as_json(run: &Run) -> Value {
 
 /// One line for each step that has begun: when it reached the status that it has.
 fn mini_log(run: &Run) -> Vec<Value> {
-    let mut steps: Vec<(&str, &Step)> = run.steps.iter().map(|(path, step)| (path.as_str(), step.as_ref())).collect();
+    let mut steps: Vec<(&str, &Step)> =
+        run.steps.iter().map(|(path, step)| (path.as_str(), step.as_ref())).collect();
     steps.sort_by_key(|(_, step)| step.changed_at);
-    let line = |(path, step): &(&str, &Step)| {
-        json!({"t": time(step.changed_at), "step": path, "status": step.status.as_str()})
-    };
+    let line = |(path, step): &(&str, &Step)| json!({"t": time(step.changed_at), "step": path, "status": step.status.as_str()});
     steps.iter().map(line).collect()
 }
 

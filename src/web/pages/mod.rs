@@ -12,6 +12,7 @@ pub mod chrome;
 pub mod error;
 pub mod facts;
 pub mod forms;
+pub mod handlers;
 pub mod home;
 pub mod log;
 pub mod moment;
