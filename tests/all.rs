@@ -4,4 +4,5 @@ mod support;
 
 mod bootstrap;
 mod embedded;
+mod engine_properties;
 mod log_privileges;

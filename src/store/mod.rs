@@ -15,6 +15,7 @@ pub mod log;
 pub mod migrate;
 pub mod pool;
 pub mod protocols;
+pub mod raw_log;
 pub mod registry;
 pub mod runs;
 pub mod schema;

@@ -108,9 +108,15 @@ pub fn entry_hash(connection: &mut PgConnection, id: RunId, seq: u64) -> Result<
 pub fn draw_run_ids(connection: &mut PgConnection, count: i64) -> Result<Vec<i64>, StoreError> {
     let ids = draw(connection, "run_ids", count)?;
     if let Some(last) = ids.iter().max() {
-        diesel::sql_query("SELECT ensure_log_partition($1)").bind::<BigInt, _>(last).execute(connection)?;
+        ensure_log_room(connection, *last)?;
     }
     Ok(ids)
+}
+
+/// Makes the part of the log that holds this run's entries, if it is missing.
+pub fn ensure_log_room(connection: &mut PgConnection, run_id: i64) -> Result<(), StoreError> {
+    diesel::sql_query("SELECT ensure_log_partition($1)").bind::<BigInt, _>(run_id).execute(connection)?;
+    Ok(())
 }
 
 pub fn draw_approval_ids(connection: &mut PgConnection, count: i64) -> Result<Vec<i64>, StoreError> {
