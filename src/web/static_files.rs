@@ -1,8 +1,8 @@
 //! Stylesheets, scripts, fonts and pictures, embedded in the binary.
 //!
 //! Owns `/static/{hash}/{path}`. The hash is one for the whole folder, so a stylesheet's relative addresses
-//! resolve below it, and a browser may keep what it got for ever. Must never read a path that a request names:
-//! only what was embedded can be served.
+//! resolve below it, and a browser may keep what it got for ever. Must never read a path that a request
+//! names: only what was embedded can be served.
 
 use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, Header};
 use actix_web::web::{Bytes, Path};

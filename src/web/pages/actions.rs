@@ -5,8 +5,8 @@ use super::forms::{Choice, Problem};
 use super::moment::Moment;
 use askama::Template;
 
-/// The form sends `name`, `kind`, `config` and `csrf` to `POST /actions`; for one that exists `config`, `kind`,
-/// `base_version` and `csrf` to `POST /actions/{name}`.
+/// The form sends `name`, `kind`, `config` and `csrf` to `POST /actions`; for one that exists `config`,
+/// `kind`, `base_version` and `csrf` to `POST /actions/{name}`.
 #[derive(Template)]
 #[template(path = "actions.html")]
 pub struct Actions {

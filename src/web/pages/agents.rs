@@ -5,8 +5,8 @@ use super::chrome::Chrome;
 use super::forms::Problem;
 use askama::Template;
 
-/// The form sends `name`, `kind`, `config` and `csrf` to `POST /agents`; for one that exists `config`, `kind`,
-/// `base_version` and `csrf` to `POST /agents/{name}`.
+/// The form sends `name`, `kind`, `config` and `csrf` to `POST /agents`; for one that exists `config`,
+/// `kind`, `base_version` and `csrf` to `POST /agents/{name}`.
 #[derive(Template)]
 #[template(path = "agents.html")]
 pub struct Agents {

@@ -9,6 +9,7 @@ use super::status::Status;
 use askama::Template;
 
 /// The form sends `decision` (`approve` or `reject`), `reason` and `csrf` to `POST /approvals/{id}`.
+/// Problems name the fields `approve` (no decision was chosen) and `reason`.
 #[derive(Template)]
 #[template(path = "approval.html")]
 pub struct Approval {

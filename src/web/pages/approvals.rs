@@ -1,4 +1,5 @@
-//! `/approvals`: awaiting, or history. The list is the block `live`, rendered alone by `approvals.as_live()`.
+//! `/approvals`: awaiting, or history. The list is the block `live`, rendered alone by
+//! `approvals.as_live()`; its stream follows the rules of the run page's.
 
 use super::assessment::RiskLevel;
 use super::chrome::Chrome;

@@ -39,7 +39,7 @@ fn add(rows: &mut Vec<Fact>, depth: usize, name: String, value: &Value) {
         }
         Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
             rows.push(group(format!("{} in all", items.len())));
-            add_items(rows, depth + 1, "Number", items);
+            add_items(rows, depth + 1, &name, items);
         }
         Value::Array(_)
         | Value::Object(_)
@@ -99,9 +99,9 @@ mod tests {
             [
                 (0, "License id", "9007199254740993"),
                 (0, "Parties", "2 in all"),
-                (1, "Number 1", ""),
+                (1, "Parties 1", ""),
                 (2, "Name", "A"),
-                (1, "Number 2", ""),
+                (1, "Parties 2", ""),
                 (2, "Name", "B"),
             ]
         );

@@ -1,7 +1,7 @@
 //! What each page shows: finished view structs, one file a page, and the templates that draw them.
 //!
-//! Owns words and shape. A view struct holds plain finished data, so a template needs `if` and `for` only; it must
-//! never hold a query, a decision about permission, or markup.
+//! Owns words and shape. A view struct holds plain finished data, so a template needs `if` and `for` only;
+//! it must never hold a query, a decision about permission, or markup.
 
 pub mod actions;
 pub mod agents;

@@ -1,4 +1,10 @@
-//! `/runs/{id}`. The part that changes is the block `live`: `run.as_live()` renders it alone, for the stream.
+//! `/runs/{id}`. The part that changes is the block `live`: `run.as_live()` renders it alone, for the
+//! stream.
+//!
+//! The stream (`live_href`) sends each new state as an *unnamed* event, whose `data` is that block and
+//! whose `id` is the run's last position in the log: htmx morphs it into the page and repeats the id as
+//! `Last-Event-ID` when it connects again. An event named `end` closes the stream for good. The stream must
+//! answer 401 or 403 and never redirect: the sign-in page would be drawn into the run.
 
 use super::assessment::Assessment;
 use super::chrome::Chrome;

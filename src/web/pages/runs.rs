@@ -6,7 +6,8 @@ use super::moment::Moment;
 use super::status::Status;
 use askama::Template;
 
-/// The filter form sends `status`, `protocol_id`, `q`, `from`, `to` (dates) by GET.
+/// The filter form sends `status`, `protocol_id`, `q`, `from`, `to` (dates), `mine=1` and `stalled=1` by
+/// GET.
 #[derive(Template)]
 #[template(path = "runs.html")]
 pub struct Runs {
@@ -29,6 +30,10 @@ pub struct RunsFilter {
     pub q: String,
     pub from: String,
     pub to: String,
+    /// Only what the viewer started.
+    pub mine: bool,
+    /// Only what takes too long.
+    pub stalled: bool,
 }
 
 /// One run of a list.

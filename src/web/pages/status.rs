@@ -34,7 +34,8 @@ impl StatusKind {
         }
     }
 
-    /// The symbol of `img/icons.svg`: each kind has its own shape, so that colour is never needed to read it.
+    /// The symbol of `img/icons.svg`: each kind has its own shape, so that colour is never needed to read
+    /// it.
     pub fn icon(self) -> &'static str {
         match self {
             StatusKind::Todo => "radio_button_unchecked",

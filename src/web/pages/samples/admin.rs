@@ -1,6 +1,6 @@
 //! The log, protocols, actions, agents, users, errors.
 
-use super::{HOSTILE, Page, at, chrome, with_notice};
+use super::{HOSTILE, Page, at, chrome, draw, with_notice};
 use crate::web::pages::actions::{Actions, TargetForm, TargetRow};
 use crate::web::pages::agents::Agents;
 use crate::web::pages::error::ErrorPage;
@@ -12,7 +12,6 @@ use crate::web::pages::status::Status;
 use crate::web::pages::users::{NewUser, UserRow, Users};
 
 pub fn pages() -> Vec<Page> {
-    let draw = |template: &dyn askama::DynTemplate| template.dyn_render().unwrap();
     let anybody = || chrome("Error", "Staff", "");
     let refused = ErrorPage::forbidden(
         anybody(),

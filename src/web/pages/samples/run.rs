@@ -1,0 +1,172 @@
+//! The run page in several states, and its replay.
+
+use super::approvals::{LETTER, application, assessment};
+use super::{HOSTILE, Page, at, chrome, draw, with_notice};
+use crate::web::pages::assessment::RiskLevel;
+use crate::web::pages::facts;
+use crate::web::pages::log::Entry;
+use crate::web::pages::replay::Replay;
+use crate::web::pages::run::{CancelForm, DecisionLink, Run, Step};
+use crate::web::pages::status::Status;
+use serde_json::json;
+
+pub fn pages() -> Vec<Page> {
+    vec![
+        ("run_waiting", draw(&run_waiting())),
+        ("run_queued", draw(&run_queued())),
+        ("run_failed", draw(&run_failed())),
+        ("replay", draw(&replay())),
+    ]
+}
+
+pub(super) fn run_waiting() -> Run {
+    let mut steps = plan();
+    let fetched = steps.remove(0);
+    steps.insert(0, Step { result: facts::of(&application()), ..finished(fetched, 1) });
+    let screened = steps.remove(1);
+    steps.insert(
+        1,
+        Step {
+            assessment: Some(assessment(RiskLevel::High)),
+            attempt: Some("attempt 2 of 3".to_owned()),
+            ..finished(screened, 3)
+        },
+    );
+    let drafted = steps.remove(2);
+    steps.insert(2, Step { letter: Some(LETTER.to_owned()), ..finished(drafted, 6) });
+    steps[3].status = Status::waiting_for("a supervisor");
+    steps[3].sentence =
+        Some("Anybody with the role supervisor may decide, but not staff, who started this run.".to_owned());
+    steps[3].started = Some(at(8));
+    Run {
+        chrome: chrome("Run 9001", "Supervisor", "/runs"),
+        log_href: Some("/log?run_id=9001".to_owned()),
+        status: Status::waiting_for("a supervisor"),
+        sentence: "Supervisor sign-off waits for a supervisor to approve or reject.".to_owned(),
+        stalled: Some("Supervisor sign-off has taken longer than its 2,880 minutes. Remind a supervisor, or cancel the run.".to_owned()),
+        duration: "3 days".to_owned(),
+        decision: Some(DecisionLink { href: "/approvals/5".to_owned(), may_decide: true }),
+        steps,
+        entries: entries(),
+        payload: facts::of(&application()),
+        cancel: Some(CancelForm { reason: String::new(), error: Some("Say why the run is cancelled.".to_owned()) }),
+        ..run_queued()
+    }
+}
+
+fn run_queued() -> Run {
+    Run {
+        chrome: with_notice(
+            chrome("Run 9001", "Staff", "/runs"),
+            "The run is started. You can watch it here.",
+        ),
+        number: "9001".to_owned(),
+        protocol: "Export licence renewal".to_owned(),
+        protocol_href: Some("/protocols/7?version=1".to_owned()),
+        version: "1".to_owned(),
+        live_href: Some("/runs/9001/live?after=1".to_owned()),
+        replay_href: "/runs/9001/replay".to_owned(),
+        log_href: None,
+        status: Status::starting(),
+        sentence: "The first step is about to begin.".to_owned(),
+        stalled: None,
+        started_by: "staff".to_owned(),
+        started: at(0),
+        ended: None,
+        duration: "1 s".to_owned(),
+        decision: None,
+        steps: plan(),
+        entries: entries().into_iter().take(1).collect(),
+        payload: facts::of(&json!({"license_id": 123})),
+        cancel: Some(CancelForm { reason: String::new(), error: None }),
+    }
+}
+
+fn run_failed() -> Run {
+    let mut steps = plan();
+    steps[0].status = Status::failed();
+    steps[0].error = Some(
+        "The data repository answered 503 three times. Ask its operators, then start the run again."
+            .to_owned(),
+    );
+    steps[1].status = Status::cancelled();
+    steps[2].status = Status::skipped();
+    steps[2].sentence =
+        Some("Skipped: the condition payload.ai_analysis.risk != 'high' was not met.".to_owned());
+    Run {
+        chrome: chrome("Run 9001", "Auditor", "/runs"),
+        live_href: None,
+        status: Status::stopped_failed(),
+        sentence: "It stopped because the step Fetch the application failed.".to_owned(),
+        ended: Some(at(95)),
+        duration: "1 min 35 s".to_owned(),
+        steps,
+        cancel: None,
+        ..run_queued()
+    }
+}
+
+fn replay() -> Replay {
+    Replay {
+        chrome: chrome("Replay of run 9001", "Auditor", "/runs"),
+        run_number: "9001".to_owned(),
+        run_href: "/runs/9001".to_owned(),
+        protocol: "Export licence renewal".to_owned(),
+        status: Status::waiting_for("a supervisor"),
+        summary: "5 entries over 12 s".to_owned(),
+        complete: false,
+        entries: entries(),
+    }
+}
+
+fn plan() -> Vec<Step> {
+    vec![
+        step(1, "Fetch the application", "Automatic", Status::not_started()),
+        step(2, "AI analysis", "AI agent", Status::not_started()),
+        step(3, "Draft the letter", "Automatic", Status::not_started()),
+        step(4, "Supervisor sign-off", "A person decides", Status::not_started()),
+        step(5, "Publish the licence", "Automatic", Status::not_started()),
+    ]
+}
+
+fn step(number: u32, title: &str, by: &str, status: Status) -> Step {
+    Step {
+        number: number.to_string(),
+        title: title.to_owned(),
+        by: by.to_owned(),
+        status,
+        inner: false,
+        sentence: None,
+        started: None,
+        duration: None,
+        attempt: None,
+        error: None,
+        assessment: None,
+        letter: None,
+        result: Vec::new(),
+    }
+}
+
+fn finished(step: Step, second: i64) -> Step {
+    Step { status: Status::done(), started: Some(at(second)), duration: Some("2 s".to_owned()), ..step }
+}
+
+fn entries() -> Vec<Entry> {
+    let lines = [
+        ("Run 9001 was started with Export licence renewal, version 1.", "staff"),
+        ("Fetch the application began.", "HMS-ACT"),
+        ("Fetch the application is done.", "HMS-ACT"),
+        ("AI analysis is done: high risk.", "name-screening"),
+        ("Supervisor sign-off waits for a supervisor.", HOSTILE),
+    ];
+    let entry = |(index, (sentence, who)): (usize, (&str, &str))| Entry {
+        seq: index as u64 + 1,
+        t: at(index as i64 * 3),
+        sentence: sentence.to_owned(),
+        who: who.to_owned(),
+        step: (index > 0).then(|| "Fetch the application".to_owned()),
+        status: (index > 0).then(Status::done),
+        facts: if index == 2 { facts::of(&application()) } else { Vec::new() },
+    };
+    lines.into_iter().enumerate().map(entry).collect()
+}
