@@ -9,6 +9,7 @@ pub mod acts;
 pub mod authoring;
 pub mod doors;
 pub mod json;
+pub mod live;
 pub mod pages;
 pub mod principal;
 pub mod problem;
