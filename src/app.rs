@@ -1,1 +1,306 @@
+//! Composition: what is started in which order, and stopped in the reverse.
+//!
+//! Start: address → database → keys → membership → committer → demo → dispatch, timers, rescue → door.
+//! Stop: door (streams end) → dispatch (attempts end or are handed back) → committer (the queue is written) →
+//! membership → database.
 
+pub mod database;
+mod demo_mode;
+
+use crate::actions::HttpLimits;
+use crate::actions::agent::AgentExecutor;
+use crate::actions::guard::{Guard, HostPort};
+use crate::actions::http::HttpExecutor;
+use crate::auth::session;
+use crate::auth::token_keys::TokenKey;
+use crate::auth::tokens::KeyRing;
+use crate::config::Config;
+use crate::demo::Agency;
+use crate::scheduler::committer::{Committer, Parts};
+use crate::scheduler::dispatch::{Dispatch, Executors};
+use crate::scheduler::rescue::{self, Membership};
+use crate::scheduler::runs::RunCache;
+use crate::scheduler::{Scheduler, listen, stopped, timers};
+use crate::store::agency::AgencyLog;
+use crate::store::{Pool, sessions, settings, token_keys, users};
+use crate::web::doors::Doors;
+use crate::web::routes;
+use crate::web::security::{frame, guard_csrf};
+use crate::web::site::Site;
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use anyhow::Context;
+use database::Database;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Connections for pages, calls and background readers; the committer and the listener have their own.
+const POOL_SIZE: u32 = 12;
+/// Open requests get this long to end; streams are told, and end at once.
+const DOOR_SECONDS: u64 = 3;
+/// How often expired sessions go and counted entries are written.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// A running instance.
+pub struct Running {
+    address: SocketAddr,
+    base_url: String,
+    stop: watch::Sender<bool>,
+    server: ServerHandle,
+    tasks: Tasks,
+    committer: JoinHandle<()>,
+    listener: JoinHandle<()>,
+    agency_log: Arc<AgencyLog>,
+    demo_agency: Option<Agency>,
+    pool: Pool,
+    database: Database,
+}
+
+struct Tasks {
+    door: tokio::task::JoinHandle<std::io::Result<()>>,
+    dispatch: tokio::task::JoinHandle<()>,
+    timers: tokio::task::JoinHandle<()>,
+    rescue: tokio::task::JoinHandle<Option<Membership>>,
+    housekeeping: tokio::task::JoinHandle<()>,
+}
+
+/// Starts everything. Returns once requests are answered.
+///
+/// # Errors
+/// One line that names what is wrong: a variable, the port, the database.
+pub async fn start(config: &Config) -> anyhow::Result<Running> {
+    let socket = TcpListener::bind(config.bind)
+        .with_context(|| format!("HMS_ACT_BIND: cannot listen on {}", config.bind))?;
+    let address = socket.local_addr()?;
+    let base_url = match &config.public_url {
+        Some(_) => config.base_url(),
+        None => format!("http://{address}"),
+    };
+    let database = open_database(config).await?;
+    let pool = database.pool(POOL_SIZE)?;
+    let mut connection = pool.get()?;
+    let keys = publish_key(config, &mut connection)?;
+    let origin = log_origin(config, &mut connection)?;
+    let membership = Membership::join(&mut connection, &config.data_dir)?;
+    let agency_log = Arc::new(AgencyLog::new(pool.clone(), origin.clone(), membership.number()));
+    let demo_agency = demo_mode::open_agency(config).await?;
+    if let Some(agency) = &demo_agency {
+        demo_mode::seed(config, &mut connection, &agency.base_url())?;
+    } else if !users::has_admin(&mut connection)? {
+        println!(
+            "Nobody can administer yet. Create the first admin with: hms-act user add NAME --role admin"
+        );
+    }
+
+    let (scheduler, requests) = Scheduler::new(Arc::new(RunCache::default()), pool.clone());
+    scheduler.catalog.refresh(&mut connection)?;
+    drop(connection);
+    let (work, to_do) = mpsc::unbounded_channel();
+    let parts = Parts {
+        database_url: database.app_url.clone(),
+        origin,
+        instance: Arc::clone(&membership.id),
+        others: Arc::clone(&membership.others),
+        runs: scheduler.run_cache(),
+        catalog: scheduler.catalog.clone(),
+        changes: scheduler.changes.clone(),
+        work,
+    };
+    let committer = Committer::new(parts);
+    let committer =
+        std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(requests))?;
+
+    let (stop, stopping) = watch::channel(false);
+    let guard = Guard::new(allowed_hosts(config, demo_agency.as_ref())?);
+    let executors = Executors {
+        http: HttpExecutor::new(guard.clone(), HttpLimits::default()),
+        agent: AgentExecutor::new(guard.clone(), HttpLimits::default()),
+    };
+    let listener = start_listener(&database, &scheduler, &membership, &stopping)?;
+    let site = Site {
+        scheduler: scheduler.clone(),
+        pool: pool.clone(),
+        agency: Arc::clone(&agency_log),
+        guard,
+        demo: config.demo,
+        stopping: stopping.clone(),
+    };
+    let doors = Doors::new(pool.clone(), keys, base_url.clone(), config.max_body_bytes);
+    let (server, door) = open_door(socket, site, doors)?;
+    let tasks = Tasks {
+        door,
+        dispatch: tokio::spawn(Dispatch::new(scheduler.clone(), executors).run(to_do, stopping.clone())),
+        timers: tokio::spawn(timers::run(scheduler.clone(), pool.clone(), stopping.clone())),
+        rescue: tokio::spawn(rescue::run(scheduler, pool.clone(), membership, stopping.clone())),
+        housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
+    };
+    Ok(Running {
+        address,
+        base_url,
+        stop,
+        server,
+        tasks,
+        committer,
+        listener,
+        agency_log,
+        demo_agency,
+        pool,
+        database,
+    })
+}
+
+async fn open_database(config: &Config) -> anyhow::Result<Database> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || Database::open(&config)).await?
+}
+
+/// The key that this instance signs tokens with, made known to the others; and theirs.
+fn publish_key(config: &Config, connection: &mut crate::store::Connection) -> anyhow::Result<KeyRing> {
+    let key = TokenKey::load_or_create(&config.data_dir)?;
+    token_keys::publish(connection, key.kid(), &key.public_key())?;
+    Ok(token_keys::active(connection)?.into_iter().collect())
+}
+
+/// The log's name, settled at the first start and the same ever after.
+pub fn log_origin(config: &Config, connection: &mut crate::store::Connection) -> anyhow::Result<String> {
+    let proposed = match &config.log_origin {
+        Some(name) => name.clone(),
+        None => format!("hms-act.invalid/{}", hex::encode(rand::random::<[u8; 8]>())),
+    };
+    let settled = settings::settle(connection, "log_origin", &proposed)?;
+    match &config.log_origin {
+        Some(name) if *name != settled => anyhow::bail!(
+            "HMS_ACT_LOG_ORIGIN: this log is named {settled} in every entry so far; a log cannot be renamed"
+        ),
+        Some(_) | None => Ok(settled),
+    }
+}
+
+fn allowed_hosts(config: &Config, agency: Option<&Agency>) -> anyhow::Result<Vec<HostPort>> {
+    let configured = config.allow_hosts.iter().map(|allowed| {
+        let host =
+            if allowed.host.contains(':') { format!("[{}]", allowed.host) } else { allowed.host.clone() };
+        format!("{host}:{}", allowed.port)
+    });
+    let demo = agency.map(|agency| agency.address().to_string());
+    let hosts: Result<Vec<HostPort>, String> = configured.chain(demo).map(|text| text.parse()).collect();
+    hosts.map_err(|error| anyhow::anyhow!("HMS_ACT_ALLOW_HOSTS: {error}"))
+}
+
+fn start_listener(
+    database: &Database,
+    scheduler: &Scheduler,
+    membership: &Membership,
+    stopping: &watch::Receiver<bool>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let (url, changes) = (database.app_url.clone(), scheduler.changes.clone());
+    let (others, stopping) = (Arc::clone(&membership.others), stopping.clone());
+    let thread = std::thread::Builder::new().name("listener".to_owned());
+    Ok(thread.spawn(move || listen::run(&url, &changes, &others, &stopping))?)
+}
+
+type Door = (ServerHandle, tokio::task::JoinHandle<std::io::Result<()>>);
+
+fn open_door(socket: TcpListener, site: Site, doors: Doors) -> anyhow::Result<Door> {
+    let (site, doors, figures) = (web::Data::new(site), web::Data::new(doors), web::Data::new(figures()));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(site.clone())
+            .app_data(doors.clone())
+            .app_data(figures.clone())
+            .configure(routes::all)
+            .wrap(from_fn(guard_csrf))
+            .wrap(session::middleware(doors.pool.clone(), doors.is_secure()))
+            .wrap(from_fn(frame))
+    })
+    .workers(std::thread::available_parallelism().map_or(2, usize::from).min(8))
+    .disable_signals()
+    .shutdown_timeout(DOOR_SECONDS)
+    .listen(socket)?
+    .run();
+    let handle = server.handle();
+    Ok((handle, tokio::spawn(server)))
+}
+
+/// One recorder per process.
+fn figures() -> PrometheusHandle {
+    static FIGURES: OnceLock<PrometheusHandle> = OnceLock::new();
+    let make = || match PrometheusBuilder::new().install_recorder() {
+        Ok(handle) => handle,
+        Err(_) => PrometheusBuilder::new().build_recorder().handle(),
+    };
+    FIGURES.get_or_init(make).clone()
+}
+
+async fn keep_house(pool: Pool, agency_log: Arc<AgencyLog>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(HOUSEKEEPING) => {}
+            () = stopped(&mut stopping) => return,
+        }
+        let (pool, agency_log) = (pool.clone(), Arc::clone(&agency_log));
+        let kept = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+            agency_log.flush(false)?;
+            sessions::purge_expired(&mut *pool.get()?)?;
+            Ok(())
+        });
+        if let Ok(Err(error)) = kept.await {
+            tracing::warn!(error = %error, "housekeeping failed; it is tried again");
+        }
+    }
+}
+
+impl Running {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Where a private database lives, if it is one.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Stops everything, within 10 seconds. What was acknowledged is committed.
+    ///
+    /// # Errors
+    /// When a part did not end well; the others are stopped all the same.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        // Nobody listening is not an error.
+        let _ = self.stop.send(true);
+        self.server.stop(true).await;
+        let door = self.tasks.door.await;
+        let _ = self.tasks.timers.await;
+        let _ = self.tasks.housekeeping.await;
+        let membership = self.tasks.rescue.await;
+        let _ = self.tasks.dispatch.await;
+        if let Some(agency) = &self.demo_agency {
+            agency.stop().await;
+        }
+        // Every way to the committer is closed now: it writes what is queued, and ends.
+        let (committer, listener) = (self.committer, self.listener);
+        let ended = tokio::task::spawn_blocking(move || committer.join().is_ok() && listener.join().is_ok());
+        let ended = ended.await.unwrap_or(false);
+        let (agency_log, pool, database) = (self.agency_log, self.pool, self.database);
+        tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+            agency_log.flush(true)?;
+            if let Ok(Some(membership)) = membership {
+                membership.leave(&mut *pool.get()?)?;
+            }
+            drop((agency_log, pool));
+            database.close()
+        })
+        .await??;
+        door??;
+        anyhow::ensure!(ended, "a thread ended in a panic; the log says where");
+        Ok(())
+    }
+}

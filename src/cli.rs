@@ -1,1 +1,123 @@
+//! The command line. Reads what is asked, calls the module that does it, prints what came of it.
 
+mod commands;
+mod verify;
+
+use crate::config::{Config, Flags};
+use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// The conductor and black-box recorder for government work.
+#[derive(Debug, Parser)]
+#[command(name = "hms-act", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the dashboard and the API (the default).
+    Serve {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Make the roles and bring the tables up to date (needs HMS_ACT_OWNER_DATABASE_URL for a given database).
+    Migrate,
+    /// Manage who may sign in.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Make a bearer token. Prints the token alone on its last line.
+    Token {
+        /// The user that the token acts for.
+        #[arg(long)]
+        user: String,
+        /// Space-separated: runs:read runs:write approvals:decide log:read protocols:write admin.
+        #[arg(long, default_value = "runs:read")]
+        scope: String,
+        /// Seconds that it lasts, at most 2592000 (30 days).
+        #[arg(long, default_value_t = 900)]
+        ttl: u32,
+    },
+    /// Check every entry of the activity log: its bytes, its place, its link to the one before.
+    Verify {
+        /// Only this run.
+        #[arg(long)]
+        run: Option<i64>,
+    },
+    /// Measure runs per second beside the raw rate of the same inserts, on a private Postgres of its own.
+    Bench {
+        /// Runs of five steps to complete.
+        #[arg(long, default_value_t = 20_000)]
+        runs: usize,
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Add a user. The password is asked for, or read from standard input; with --no-password there is none.
+    Add {
+        name: String,
+        /// staff, supervisor, auditor or admin.
+        #[arg(long)]
+        role: String,
+        /// The user may hold tokens, but cannot sign in.
+        #[arg(long)]
+        no_password: bool,
+    },
+}
+
+/// Runs the command that was asked for.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let serves = matches!(arguments.command, None | Some(Command::Serve { .. }));
+    let default = if serves { "warn,hms_act=info" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let in_colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(in_colour)
+        .with_writer(std::io::stderr)
+        .init();
+    match carry_out(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hms-act: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let done = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
+    match arguments.command {
+        None => done(commands::serve(&load(arguments.flags)?)),
+        Some(Command::Serve { flags }) => done(commands::serve(&load(flags)?)),
+        Some(Command::Migrate) => done(commands::migrate(&load(arguments.flags)?)),
+        Some(Command::User(UserCommand::Add { name, role, no_password })) => {
+            done(commands::add_user(&load(arguments.flags)?, &name, &role, no_password))
+        }
+        Some(Command::Token { user, scope, ttl }) => {
+            done(commands::token(&load(arguments.flags)?, &user, &scope, ttl))
+        }
+        Some(Command::Verify { run }) => verify::verify(&load(arguments.flags)?, run),
+        Some(Command::Bench { runs, json }) => done(crate::bench::run(runs, json)),
+    }
+}
+
+/// Flags over environment over `hms-act.toml` over defaults.
+fn load(flags: Flags) -> anyhow::Result<Config> {
+    let file = match std::fs::read_to_string("hms-act.toml") {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => anyhow::bail!("hms-act.toml: {error}"),
+    };
+    Ok(Config::load(flags, &|name| std::env::var(name).ok(), file.as_deref())?)
+}

@@ -12,7 +12,7 @@
 //! 4. `auth`: who somebody is, and the one policy on what they may do.
 //! 5. `scheduler`: the committer, dispatch, timers, rescue.
 //! 6. `web`: every URL. `demo`: a made-up agency to try it on.
-//! 7. `app`: composition, start and stop. `cli`: the commands.
+//! 7. `app`: composition, start and stop. `bench`: figures. `cli`: the commands.
 
 pub mod config;
 
@@ -32,4 +32,5 @@ pub mod demo;
 pub mod web;
 
 pub mod app;
+pub mod bench;
 pub mod cli;

@@ -249,5 +249,5 @@ GRANT SELECT, INSERT, UPDATE ON users, token_keys, protocols, runs, approvals, a
 GRANT SELECT, INSERT ON protocol_versions, activity_log, start_keys, settings TO hms_act_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, instances, timers TO hms_act_app;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO hms_act_app;
-GRANT UPDATE ON SEQUENCE run_ids, approval_ids TO hms_act_app;
+GRANT UPDATE ON SEQUENCE run_ids, approval_ids, protocols_id_seq TO hms_act_app;
 GRANT SELECT ON activity_log TO hms_act_auditor, hms_act_sequencer;

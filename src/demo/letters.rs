@@ -40,14 +40,6 @@ fn compose(payload: &Value) -> Result<Value, MissingField> {
     let subject = application("subject")?;
     let received = long_date(&application("received_on")?);
     let until = long_date(&application("renew_until")?);
-    let item = format!(
-        "{} {} of: {} (ECCN {}), worth {} US dollars",
-        application("item.quantity")?,
-        application("item.unit")?,
-        application("item.description")?,
-        application("item.eccn")?,
-        thousands(&application("item.value_usd")?),
-    );
     let end_user = application("end_user.name")?;
     let mut lines = vec![
         applicant.clone(),
@@ -66,7 +58,7 @@ fn compose(payload: &Value) -> Result<Value, MissingField> {
             long_date(&application("expires_on")?),
         ),
         String::new(),
-        format!("The licence covers {item}."),
+        format!("The licence covers {}.", item(payload)?),
         format!(
             "It is for {end_user}, {}, {}.",
             application("end_user.address")?,
@@ -96,6 +88,19 @@ fn compose(payload: &Value) -> Result<Value, MissingField> {
         "conditions": conditions,
         "letter": lines.join("\n"),
     }))
+}
+
+/// What may be exported, in one phrase.
+fn item(payload: &Value) -> Result<String, MissingField> {
+    let field = |path: &str| text(payload, &format!("fetch_data.item.{path}"));
+    Ok(format!(
+        "{} {} of: {} (ECCN {}), worth {} US dollars",
+        field("quantity")?,
+        field("unit")?,
+        field("description")?,
+        field("eccn")?,
+        thousands(&field("value_usd")?),
+    ))
 }
 
 /// The standing conditions, and one for every party that resembles a listed name.

@@ -15,6 +15,8 @@ mod portal;
 mod repository;
 pub mod screening;
 pub mod seed;
+mod sounds;
+mod variants;
 mod words;
 
 use actix_web::dev::ServerHandle;

@@ -3,7 +3,8 @@
 //! Pure. Similarity of two words is the mean of Jaro-Winkler (Winkler 1990) and the normalised optimal string
 //! alignment distance, on the spelling or on the sound, whichever agrees better.
 
-use super::names::{Name, Word, consonants};
+use super::names::{Name, Word};
+use super::sounds::{consonants, sound};
 
 /// Words that sound the same but are spelt differently.
 const SAME_SOUND: f64 = 0.97;
@@ -211,6 +212,12 @@ fn words_alike(a: &Word, b: &Word) -> Option<(f64, Likeness)> {
         let (left, right) = (bare(a), bare(b));
         return (left.len() >= 2 && left == right).then_some((SAME_CONSONANTS, Likeness::Consonants));
     }
+    let initial = |one: &Word, word: &Word| {
+        one.text.len() == 1 && word.text.len() >= 3 && word.text.starts_with(&one.text)
+    };
+    if initial(a, b) || initial(b, a) {
+        return Some((INITIALS, Likeness::Initials));
+    }
     let shorter = a.text.len().min(b.text.len());
     if shorter >= 3 && a.sound == b.sound {
         return Some((SAME_SOUND, Likeness::Sound));
@@ -244,7 +251,7 @@ fn stretch_alike(stretch: &[Word], one: &Word) -> Option<(f64, Likeness)> {
     if joined == one.text {
         return Some((0.99, Likeness::Divided));
     }
-    let alike = spelling(&joined, &super::names::sound(&joined), &one.text, &one.sound);
+    let alike = spelling(&joined, &sound(&joined), &one.text, &one.sound);
     (alike >= 0.9).then_some((alike - 0.05, Likeness::Divided))
 }
 

@@ -6,9 +6,11 @@
 
 use super::ledger::{Ledger, LedgerError, Recorded, body_hash};
 use super::refusal;
+use actix_web::error::BlockingError;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 const LICENCE: &str = "licence";
 const AUDIT: &str = "audit_sync";
@@ -49,7 +51,7 @@ pub async fn publish(
             "published_at": entry["recorded_at"],
             "receipt": entry["receipt"],
         })),
-        Err(refused) => refused,
+        Err(refused) => refused.answer(),
     }
 }
 
@@ -69,7 +71,7 @@ pub async fn sync_audit(
             "already_synced": before,
             "synced_at": entry["recorded_at"],
         })),
-        Err(refused) => refused,
+        Err(refused) => refused.answer(),
     }
 }
 
@@ -77,7 +79,7 @@ pub async fn sync_audit(
 pub async fn list(ledger: web::Data<Ledger>) -> HttpResponse {
     match read(ledger).await {
         Ok((entries, _)) => HttpResponse::Ok().json(json!({"licences": entries})),
-        Err(refused) => refused,
+        Err(refused) => refused.answer(),
     }
 }
 
@@ -85,7 +87,7 @@ pub async fn list(ledger: web::Data<Ledger>) -> HttpResponse {
 pub async fn count(ledger: web::Data<Ledger>) -> HttpResponse {
     let (entries, calls) = match read(ledger).await {
         Ok(read) => read,
-        Err(refused) => return refused,
+        Err(refused) => return refused.answer(),
     };
     let mut by_key: Map<String, Value> = Map::new();
     for entry in &entries {
@@ -109,12 +111,11 @@ async fn record(
     ledger: web::Data<Ledger>,
     kind: &'static str,
     entry: impl FnOnce(&Value, &str, &[Value]) -> Map<String, Value> + Send + 'static,
-) -> Result<(Value, bool), HttpResponse> {
+) -> Result<(Value, bool), Refused> {
     let header = request.headers().get("Idempotency-Key").and_then(|value| value.to_str().ok());
     let Some(key) = header.map(str::trim).filter(|key| (1..=255).contains(&key.len())).map(str::to_owned)
     else {
-        let message = "Send an Idempotency-Key header of 1 to 255 characters, the same for every try.";
-        return Err(refusal(&HttpResponse::BadRequest, "missing Idempotency-Key", message));
+        return Err(Refused::MissingKey);
     };
     let recorded = web::block(move || {
         ledger.record(kind, &key, &body, |entries| {
@@ -127,31 +128,50 @@ async fn record(
     match finished(recorded.await)? {
         Recorded::New(entry) => Ok((entry, false)),
         Recorded::Before(entry) => Ok((entry, true)),
-        Recorded::Conflict => {
-            let message = "This Idempotency-Key was used before with another body. Nothing was done.";
-            Err(refusal(&HttpResponse::UnprocessableEntity, "key used for another body", message))
-        }
+        Recorded::Conflict => Err(Refused::KeyOfAnotherBody),
     }
 }
 
-async fn read(
-    ledger: web::Data<Ledger>,
-) -> Result<(Vec<Value>, std::collections::BTreeMap<String, u64>), HttpResponse> {
+async fn read(ledger: web::Data<Ledger>) -> Result<(Vec<Value>, BTreeMap<String, u64>), Refused> {
     finished(web::block(move || ledger.read(LICENCE)).await)
 }
 
-/// The caller may try again: nothing was recorded.
-fn finished<T>(
-    outcome: Result<Result<T, LedgerError>, actix_web::error::BlockingError>,
-) -> Result<T, HttpResponse> {
-    let message =
-        "The portal's ledger cannot be written or read right now. Nothing was published; try again.";
-    let refused = || refusal(&HttpResponse::ServiceUnavailable, "ledger unavailable", message);
-    let outcome = outcome.map_err(|_| refused())?;
-    outcome.map_err(|error| {
+fn finished<T>(outcome: Result<Result<T, LedgerError>, BlockingError>) -> Result<T, Refused> {
+    outcome.map_err(|_| Refused::LedgerUnavailable)?.map_err(|error| {
         tracing::error!(%error, "the demo portal's ledger failed");
-        refused()
+        Refused::LedgerUnavailable
     })
+}
+
+/// Why nothing was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    MissingKey,
+    KeyOfAnotherBody,
+    /// The caller may try again with the same key.
+    LedgerUnavailable,
+}
+
+impl Refused {
+    fn answer(self) -> HttpResponse {
+        match self {
+            Refused::MissingKey => refusal(
+                &HttpResponse::BadRequest,
+                "missing Idempotency-Key",
+                "Send an Idempotency-Key header of 1 to 255 characters, the same for every try.",
+            ),
+            Refused::KeyOfAnotherBody => refusal(
+                &HttpResponse::UnprocessableEntity,
+                "key used for another body",
+                "This Idempotency-Key was used before with another body. Nothing was done.",
+            ),
+            Refused::LedgerUnavailable => refusal(
+                &HttpResponse::ServiceUnavailable,
+                "ledger unavailable",
+                "The portal's ledger cannot be written or read right now. Try again with the same key.",
+            ),
+        }
+    }
 }
 
 /// The application, the letter and the approval must be about one licence. A protocol may leave out the letter

@@ -31,18 +31,12 @@ fn normalise_number(number: Number) -> Number {
     if !number.is_f64() {
         return number;
     }
-    match number.as_f64() {
-        // Both bounds are exact as doubles; beyond them no 64-bit integer has the value.
-        Some(float)
-            if float.fract() == 0.0
-                && (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&float) =>
-        {
-            Number::from(float as i64)
-        }
-        Some(float) if float.fract() == 0.0 && (0.0..1.844_674_407_370_955_2e19).contains(&float) => {
-            Number::from(float as u64)
-        }
-        _ => number,
+    // Both bounds are exact as doubles; beyond them no 64-bit integer has the value.
+    let (two_63, two_64) = ((1_u64 << 63) as f64, 2.0 * (1_u64 << 63) as f64);
+    match number.as_f64().filter(|float| float.fract() == 0.0) {
+        Some(float) if (-two_63..two_63).contains(&float) => Number::from(float as i64),
+        Some(float) if (0.0..two_64).contains(&float) => Number::from(float as u64),
+        Some(_) | None => number,
     }
 }
 

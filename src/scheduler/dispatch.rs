@@ -3,7 +3,7 @@
 //! Starts only what was committed, and reports by command: it never writes a run. An attempt that is stopped or
 //! lost is not an error here, for the engine knows by its number that a later result is old.
 
-use super::Scheduler;
+use super::{Scheduler, stopped};
 use crate::actions::agent::AgentExecutor;
 use crate::actions::http::HttpExecutor;
 use crate::actions::{Call, Executor, Fault, Outcome, Target};
@@ -75,7 +75,7 @@ impl Dispatch {
                     Some(Work::Stop(run)) => self.stop(run),
                     None => break,
                 },
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
             }
         }
         let all_ended = async { while self.tasks.join_next().await.is_some() {} };
@@ -120,7 +120,7 @@ async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId, att
     let outcome = execute(scheduler, executors, run, attempt).await;
     let duration_ms = began.elapsed().as_millis() as u64;
     let failed = outcome.as_ref().err().map(|fault| fault.message.clone());
-    tracing::info!(run.id = run.0, step = %step, attempt = number, duration_ms, failed = failed.is_some(), "attempt ended");
+    tracing::debug!(run.id = run.0, step = %step, attempt = number, duration_ms, failed = failed.is_some(), "attempt ended");
     let command = match outcome {
         Ok(Outcome::Done(result)) => Command::CompleteStep {
             step: step.clone(),

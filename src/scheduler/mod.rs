@@ -22,6 +22,12 @@ use crate::store::runs::Loaded;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
+/// Waits until the app stops.
+pub async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 /// What a caller learns of a command that was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -45,7 +51,7 @@ pub struct Done {
     pub repeated: bool,
 }
 
-pub(crate) type Reply = oneshot::Sender<Result<Done, Refused>>;
+pub type Reply = oneshot::Sender<Result<Done, Refused>>;
 
 /// A new run, as a door asks for it.
 #[derive(Debug, Clone)]
@@ -57,7 +63,9 @@ pub struct NewRun {
     pub key: Option<StartKey>,
 }
 
-pub(crate) enum Request {
+/// What waits for the committer.
+#[expect(clippy::large_enum_variant, reason = "moving 250 bytes costs less than allocating for each result")]
+pub enum Request {
     Start { new: Box<NewRun>, reply: Reply },
     Act { run: RunId, command: Command, actor: Actor, reply: Reply },
 }
@@ -74,7 +82,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// The way in, and the end of it that the committer reads.
-    pub(crate) fn new(runs: Arc<runs::RunCache>, pool: Pool) -> (Scheduler, mpsc::Receiver<Request>) {
+    pub fn new(runs: Arc<runs::RunCache>, pool: Pool) -> (Scheduler, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(committer::QUEUE);
         let (changes, catalog) = (changes::Changes::default(), catalog::CatalogCache::default());
         (Scheduler { requests, changes, catalog, runs, pool }, receiver)
@@ -127,6 +135,11 @@ impl Scheduler {
             }
             Err(_) => Err(Refused::Unavailable),
         }
+    }
+
+    /// The runs in memory, which the committer and every reader share.
+    pub fn run_cache(&self) -> Arc<runs::RunCache> {
+        Arc::clone(&self.runs)
     }
 
     pub fn protocols(&self) -> &crate::store::protocols::ProtocolCache {

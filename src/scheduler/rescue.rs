@@ -3,7 +3,7 @@
 //! An instance is gone when its lease ran out by the database's clock, or when it ran on this machine in this data
 //! directory and holds its lock file no more: then nobody waits for the lease.
 
-use super::Scheduler;
+use super::{Scheduler, stopped};
 use crate::engine::command::{Actor, Command};
 use crate::engine::state::{RunId, StepStatus};
 use crate::store::error::StoreError;
@@ -66,6 +66,11 @@ impl Membership {
         })
     }
 
+    /// The number that this instance joined with.
+    pub fn number(&self) -> i64 {
+        self.id.load(Ordering::Relaxed)
+    }
+
     /// Says that it is alive, and removes the dead. True: look for lost runs.
     fn beat(&mut self, connection: &mut crate::store::Connection) -> Result<bool, StoreError> {
         let id = self.id.load(Ordering::Relaxed);
@@ -108,7 +113,7 @@ pub async fn run(
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            _ = stop.wait_for(|stop| *stop) => return Some(membership),
+            () = stopped(&mut stop) => return Some(membership),
         }
         let beat_pool = pool.clone();
         let beat = tokio::task::spawn_blocking(move || {

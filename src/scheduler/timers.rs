@@ -1,6 +1,6 @@
 //! Deadlines: steps past their `max_minutes` are flagged.
 
-use super::Scheduler;
+use super::{Scheduler, stopped};
 use crate::engine::command::{Actor, Command};
 use crate::engine::state::{RunId, StepPath};
 use crate::store::instances::{DueTimer, due_timers};
@@ -21,7 +21,7 @@ pub async fn run(scheduler: Scheduler, pool: Pool, mut stop: watch::Receiver<boo
     loop {
         tokio::select! {
             _ = tick.tick() => fire_due(&scheduler, &pool).await,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         }
     }
 }

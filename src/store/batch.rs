@@ -398,7 +398,9 @@ fn end_approvals(connection: &mut PgConnection, members: &[&Member]) -> Result<(
 
 /// The deadlines of the steps that these events touched, as they are now.
 fn set_timers(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
-    let mut touched: HashMap<(i64, &str), Option<(i32, DateTime<Utc>)>> = HashMap::new();
+    // Run and step → attempt and deadline; None: the timer goes.
+    type Timer = Option<(i32, DateTime<Utc>)>;
+    let mut touched: HashMap<(i64, &str), Timer> = HashMap::new();
     for member in members {
         for path in member.events.iter().filter_map(|recorded| recorded.event.step.as_ref()) {
             let Some(step) = member.run.steps.get(path) else { continue };

@@ -191,3 +191,8 @@ fn insert_version(
         .execute(connection)?;
     Ok(())
 }
+
+/// The next protocol gets at least this number.
+pub fn begin_ids_at(connection: &mut PgConnection, first: i64) -> Result<(), StoreError> {
+    super::runs::begin_sequence_at(connection, "protocols_id_seq", first)
+}

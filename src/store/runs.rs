@@ -89,6 +89,11 @@ pub fn version(connection: &mut PgConnection, id: RunId) -> Result<Option<u64>, 
     Ok(version.map(|version| version as u64))
 }
 
+/// The status that the projection shows.
+pub fn status(connection: &mut PgConnection, id: RunId) -> Result<Option<String>, StoreError> {
+    Ok(runs::table.find(id.0).select(runs::status).first(connection).optional()?)
+}
+
 /// The leaf hash of one entry: after a commit whose outcome is unknown, it tells whose entry is there.
 pub fn entry_hash(connection: &mut PgConnection, id: RunId, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
     use super::schema::activity_log::dsl;
@@ -124,6 +129,27 @@ fn draw(connection: &mut PgConnection, sequence: &str, count: i64) -> Result<Vec
             .bind::<BigInt, _>(count)
             .load(connection)?;
     Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// The next run gets at least this number.
+pub fn begin_ids_at(connection: &mut PgConnection, first: i64) -> Result<(), StoreError> {
+    begin_sequence_at(connection, "run_ids", first)
+}
+
+/// Moves a sequence forward, never back.
+pub(super) fn begin_sequence_at(
+    connection: &mut PgConnection,
+    sequence: &str,
+    first: i64,
+) -> Result<(), StoreError> {
+    diesel::sql_query(
+        "SELECT setval($1::regclass, $2 - 1) FROM pg_sequences
+         WHERE sequencename = $1 AND coalesce(last_value, 0) < $2 - 1",
+    )
+    .bind::<diesel::sql_types::Text, _>(sequence)
+    .bind::<BigInt, _>(first)
+    .execute(connection)?;
+    Ok(())
 }
 
 /// A row of the list of runs.

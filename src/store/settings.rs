@@ -12,3 +12,9 @@ pub fn settle(connection: &mut PgConnection, key: &str, proposed: &str) -> Resul
         .execute(connection)?;
     Ok(settings::table.find(key).select(settings::value).first(connection)?)
 }
+
+/// Whether the database answers at all.
+pub fn answers(connection: &mut PgConnection) -> Result<(), StoreError> {
+    diesel::sql_query("SELECT 1").execute(connection)?;
+    Ok(())
+}

@@ -6,6 +6,7 @@
 //! [`principal::authenticate`] who it is, and `auth::policy` what they may do.
 
 pub mod acts;
+pub mod api;
 pub mod authoring;
 pub mod doors;
 pub mod json;
@@ -14,6 +15,7 @@ pub mod pages;
 pub mod principal;
 pub mod problem;
 pub mod request_id;
+pub mod routes;
 pub mod security;
 pub mod sign_in;
 pub mod site;

@@ -1,0 +1,93 @@
+//! The database as the program needs it: private or given, with its roles, migrated, and safe to write to.
+
+use crate::config::Config;
+use crate::store::bootstrap::{self, AppLogin};
+use crate::store::embedded::Cluster;
+use crate::store::{Pool, migrate, pool};
+use anyhow::{Context, bail};
+
+pub struct Database {
+    /// The app's own login.
+    pub app_url: String,
+    cluster: Option<Cluster>,
+}
+
+impl Database {
+    /// Starts or adopts the private server, or goes to the given one; migrates where the owner's login is known.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// One line that says what to do.
+    pub fn open(config: &Config) -> anyhow::Result<Database> {
+        let database = match &config.database_url {
+            Some(url) => Database { app_url: url.expose().to_owned(), cluster: None },
+            None => {
+                let cluster = Cluster::start(&config.data_dir)?;
+                Database { app_url: cluster.app_url(), cluster: Some(cluster) }
+            }
+        };
+        match database.owner_url(config) {
+            Some(owner_url) => {
+                database.migrate(&owner_url)?;
+            }
+            None => {
+                let pending = migrate::pending(&database.app_url)?;
+                if !pending.is_empty() {
+                    bail!(
+                        "DATABASE_URL: the database lacks {} migration(s). Run `hms-act migrate` with \
+                         HMS_ACT_OWNER_DATABASE_URL set to a login that may migrate",
+                        pending.len()
+                    );
+                }
+            }
+        }
+        migrate::app_role_cannot_alter_log(&mut pool::connect(&database.app_url)?)
+            .map_err(anyhow::Error::msg)?;
+        Ok(database)
+    }
+
+    fn owner_url(&self, config: &Config) -> Option<String> {
+        match &self.cluster {
+            Some(cluster) => Some(cluster.owner_url()),
+            None => config.owner_database_url.as_ref().map(|url| url.expose().to_owned()),
+        }
+    }
+
+    /// Makes what is missing, as the owner; the connection closes before this returns.
+    fn migrate(&self, owner_url: &str) -> anyhow::Result<usize> {
+        let login = AppLogin::from_url(&self.app_url).context("DATABASE_URL")?;
+        bootstrap::prepare(owner_url, login.as_ref())?;
+        Ok(migrate::run(owner_url)?)
+    }
+
+    /// `hms-act migrate`.
+    ///
+    /// # Errors
+    /// When neither a private server nor the owner's login is there.
+    pub fn migrate_only(config: &Config) -> anyhow::Result<usize> {
+        let Some(url) = &config.database_url else {
+            let database = Database::open(config)?;
+            database.close()?;
+            return Ok(0);
+        };
+        let database = Database { app_url: url.expose().to_owned(), cluster: None };
+        let owner_url = database.owner_url(config).context(
+            "HMS_ACT_OWNER_DATABASE_URL: not set. Migrating needs a login that may create roles and tables",
+        )?;
+        database.migrate(&owner_url)
+    }
+
+    /// # Errors
+    /// One line when the database cannot be reached.
+    pub fn pool(&self, size: u32) -> anyhow::Result<Pool> {
+        Ok(pool::pool(&self.app_url, size)?)
+    }
+
+    /// Stops the private server, unless another instance uses it.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn close(self) -> anyhow::Result<()> {
+        self.cluster.map_or(Ok(()), Cluster::stop).map_err(anyhow::Error::from)
+    }
+}

@@ -1,0 +1,133 @@
+//! The commands that need little more than a call.
+
+use crate::app::database::Database;
+use crate::app::{self, log_origin};
+use crate::auth::password;
+use crate::auth::policy::{Role, Scope};
+use crate::auth::token_keys::TokenKey;
+use crate::auth::tokens;
+use crate::config::Config;
+use crate::store::agency::{AgencyEntry, AgencyLog};
+use crate::store::{Pool, instances, token_keys, users};
+use anyhow::{Context, bail};
+use chrono::Utc;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::{BufRead, IsTerminal};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A part that does not end in this time is left behind: the next start rescues what it held.
+const STOP_SECONDS: u64 = 9;
+
+/// `hms-act serve`: until SIGTERM or Ctrl-C.
+pub fn serve(config: &Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let running = tokio::select! {
+            running = app::start(config) => running?,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        };
+        println!("HMS-ACT is open at {}", running.base_url());
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        println!("HMS-ACT is closing.");
+        match tokio::time::timeout(Duration::from_secs(STOP_SECONDS), running.stop()).await {
+            Ok(stopped) => stopped,
+            Err(_) => bail!("some part did not end in {STOP_SECONDS} seconds and was left behind"),
+        }
+    })
+}
+
+/// `hms-act migrate`
+pub fn migrate(config: &Config) -> anyhow::Result<()> {
+    match Database::migrate_only(config)? {
+        0 => println!("The database is up to date."),
+        count => println!("{count} migration(s) done."),
+    }
+    Ok(())
+}
+
+/// `hms-act user add`
+pub fn add_user(config: &Config, name: &str, role: &str, no_password: bool) -> anyhow::Result<()> {
+    let role = Role::parse(role).context("--role: use staff, supervisor, auditor or admin")?;
+    let hash = if no_password { None } else { Some(password::hash(&ask_password()?)?) };
+    with_database(config, |pool, agency| {
+        let created = users::create(&mut *pool.get()?, name, role.as_str(), hash.as_deref());
+        match created {
+            Ok(Some(_)) => {}
+            Ok(None) => bail!("there is already a user {name}"),
+            Err(error) if error.to_string().contains("users_name_check") => {
+                bail!(
+                    "a name has 1 to 64 of a-z, 0-9, `.`, `_`, `@` and `-`, and begins with a letter or digit"
+                )
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let detail = json!({"user": name, "role": role.as_str()});
+        agency.record(&entry("user.created", detail))?;
+        println!("User {name} may now act as {}.", role.as_str());
+        Ok(())
+    })
+}
+
+/// `hms-act token`
+pub fn token(config: &Config, user: &str, scope: &str, ttl: u32) -> anyhow::Result<()> {
+    let scopes: BTreeSet<Scope> = scope
+        .split_whitespace()
+        .map(|word| Scope::parse(word).with_context(|| format!("--scope: `{word}` is no scope")))
+        .collect::<anyhow::Result<_>>()?;
+    anyhow::ensure!(!scopes.is_empty(), "--scope: name at least one scope");
+    with_database(config, |pool, agency| {
+        let mut connection = pool.get()?;
+        let found = users::get(&mut connection, user)?;
+        let found = found
+            .with_context(|| format!("--user: there is no user {user}. Add one with `hms-act user add`"))?;
+        anyhow::ensure!(found.disabled_at.is_none(), "--user: {user} is disabled");
+        let key = TokenKey::load_or_create(&config.data_dir)?;
+        token_keys::publish(&mut connection, key.kid(), &key.public_key())?;
+        let minted = tokens::mint(&key, user, &scopes, ttl, Utc::now())?;
+        let detail = json!({"user": user, "scope": scope, "ttl_seconds": ttl});
+        agency.record(&entry("token.issued", detail))?;
+        println!("{minted}");
+        Ok(())
+    })
+}
+
+fn entry(type_name: &'static str, detail: Value) -> AgencyEntry {
+    AgencyEntry { actor: "command line".to_owned(), type_name, status: None, detail }
+}
+
+/// Opens the database, does something with a stream of the log of its own, and closes it.
+fn with_database(
+    config: &Config,
+    work: impl FnOnce(&Pool, &AgencyLog) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let database = Database::open(config)?;
+    let pool = database.pool(2)?;
+    let mut connection = pool.get()?;
+    let origin = log_origin(config, &mut connection)?;
+    // Draws a number that no stream ever had; it is no instance, so nobody waits for its heartbeat.
+    let stream = instances::register(&mut connection, "command line")?;
+    instances::remove(&mut connection, stream)?;
+    drop(connection);
+    let agency = AgencyLog::new(pool.clone(), origin, stream);
+    let worked = work(&pool, &agency);
+    drop((agency, pool));
+    let closed = database.close();
+    worked.and(closed)
+}
+
+fn ask_password() -> anyhow::Result<String> {
+    if std::io::stdin().is_terminal() {
+        eprint!("Password (it is shown as you type): ");
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,105 @@
+//! `/acts/approvals`: what waits for a decision, and deciding it.
+
+use super::super::acts;
+use super::super::json::Fields;
+use super::super::principal::authenticate;
+use super::super::problem::AppError;
+use super::super::site::Site;
+use super::query::{Query, cursor};
+use super::runs::time;
+use super::{list, path_id, signed_body};
+use crate::auth::policy::{Permission, Resource, sees_all_runs};
+use crate::engine::state::Choice;
+use crate::store::approvals::{self, ApprovalFilter, ApprovalRow};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+const STATUSES: [&str; 5] = ["pending", "approved", "rejected", "returned", "closed"];
+
+/// `GET /acts/approvals`, oldest first.
+pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpResponse, AppError> {
+    let who = authenticate(&req).await?;
+    site.permit(&who, Permission::ReadApprovals, Resource::Any).await?;
+    let mut query = Query::of(&req)?;
+    let limit = query.limit()?;
+    let after = query.number_cursor()?;
+    let statuses: Vec<String> = query
+        .text("status")
+        .map_or_else(Vec::new, |text| text.split(',').map(|word| word.trim().to_owned()).collect());
+    let run_id = query.number("run_id")?;
+    query.finish()?;
+    if let Some(unknown) = statuses.iter().find(|status| !STATUSES.contains(&status.as_str())) {
+        let message = format!("`{unknown}` is no status of an approval. Use one of {}.", STATUSES.join(", "));
+        return Err(AppError::BadRequest(message));
+    }
+    let run_starter = (!sees_all_runs(&who)).then(|| who.user.clone());
+    let filter = ApprovalFilter { statuses, run_id, decidable_by: None, run_starter };
+    let mut rows =
+        site.read(move |connection| approvals::list(connection, &filter, after, limit + 1)).await?;
+    let next = (rows.len() > limit as usize).then(|| {
+        rows.truncate(limit as usize);
+        rows.last().map(|row| cursor(row.id))
+    });
+    Ok(list(&req, "approvals", rows.iter().map(as_json).collect(), next.flatten()))
+}
+
+/// `GET /acts/approvals/{id}`
+pub async fn show(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, AppError> {
+    let who = authenticate(&req).await?;
+    let row = acts::read_approval(&site, &who, path_id(&path, "an approval")?).await?;
+    Ok(HttpResponse::Ok().json(as_json(&row)))
+}
+
+/// `POST /acts/approvals/{id}/decision`
+pub async fn decide(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse, AppError> {
+    let (who, body) = signed_body(&req, payload).await?;
+    let id = path_id(&path, "an approval")?;
+    let (choice, reason, form) = Fields::read(body, |fields| {
+        let choice = match fields.required_choice("decision", &["approve", "reject"]) {
+            "reject" => Choice::Reject,
+            _ => Choice::Approve,
+        };
+        let reason = fields.optional_text("reason", acts::MAX_REASON);
+        if choice == Choice::Reject && reason.is_none() {
+            fields.error("reason", "is required to reject: say why");
+        }
+        (choice, reason, fields.optional_object("form").map(Value::Object))
+    })?;
+    let run = acts::decide(&site, &who, id, choice, reason, form).await?;
+    Ok(HttpResponse::Ok().json(json!({
+        "id": id,
+        "run_id": run.id,
+        "decision": choice.as_str(),
+        "decided_by": who.user,
+        "run_status": run.status.as_str(),
+    })))
+}
+
+fn as_json(row: &ApprovalRow) -> Value {
+    json!({
+        "id": row.id,
+        "run_id": row.run_id,
+        "step": row.step,
+        "title": row.title,
+        "status": row.status,
+        "protocol_name": row.protocol_name,
+        "approvers": row.approvers,
+        "four_eyes": row.four_eyes,
+        "started_by": row.run_starter,
+        "opened_at": time(row.opened_at),
+        "due_at": row.due_at.map(time),
+        "decided_by": row.decided_by,
+        "decided_at": row.decided_at.map(time),
+        "reason": row.reason,
+        "form": row.form,
+    })
+}
