@@ -10,6 +10,7 @@ pub mod api;
 pub mod authoring;
 pub mod doors;
 pub mod json;
+pub mod live;
 pub mod pages;
 pub mod principal;
 pub mod problem;
