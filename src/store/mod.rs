@@ -19,6 +19,7 @@ pub mod raw_log;
 pub mod registry;
 pub mod runs;
 pub mod schema;
+mod sequences;
 pub mod sessions;
 pub mod settings;
 pub mod token_keys;
