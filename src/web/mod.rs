@@ -12,6 +12,7 @@ pub mod doors;
 pub mod json;
 pub mod live;
 pub mod pages;
+pub mod people;
 pub mod principal;
 pub mod problem;
 pub mod request_id;

@@ -23,6 +23,12 @@ pub fn who_may(approvers: &Approvers, four_eyes: bool, run_starter: &str) -> Str
     format!("This is for {} to decide{not}.", approvers.in_words())
 }
 
+/// With a capital at its beginning.
+pub fn capital(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use crate::store::runs::recorded;
 use serde_json::Value;
 
 /// Which entries there are, for the filter of the log page: type and words.
-pub const KINDS: [(&str, &str); 29] = [
+pub const KINDS: [(&str, &str); 30] = [
     ("run.queued", "A run was started"),
     ("step.started", "A step began"),
     ("step.done", "A step was done"),
@@ -45,6 +45,7 @@ pub const KINDS: [(&str, &str); 29] = [
     ("user.password_set", "A password was set"),
     ("user.disabled", "A user was switched off"),
     ("user.enabled", "A user was switched on"),
+    ("token.issued", "A token was made"),
 ];
 
 /// How much of an entry is told.
@@ -204,6 +205,7 @@ fn of_agency(stored: &Stored) -> String {
         }
         "user.password_set" => format!("{who} set a new password for {}.", value("user")),
         "user.disabled" => format!("{who} switched off the user {}.", value("user")),
+        "token.issued" => format!("{who} made a token for {}.", value("user")),
         "user.enabled" => format!("{who} switched the user {} on again.", value("user")),
         other => format!("{}, by {who}.", facts::words(&other.replace('.', " "))),
     }
