@@ -4,4 +4,5 @@ mod support;
 
 mod bootstrap;
 mod embedded;
+mod licence_walk;
 mod log_privileges;
