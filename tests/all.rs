@@ -4,5 +4,6 @@ mod support;
 
 mod bootstrap;
 mod embedded;
+mod kill;
 mod licence_walk;
 mod log_privileges;

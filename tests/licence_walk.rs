@@ -59,12 +59,20 @@ async fn licence_123_is_renewed_as_the_guide_tells_it() {
     let run = staff.wait_for_status(9001, "waiting").await;
     assert_eq!(run["run_id"], 9001);
     assert_eq!((&run["protocol_id"], &run["protocol_version"]), (&json!(7), &json!(1)));
-    assert_eq!((&run["current_step"], &run["current_steps"]), (&json!("human_approval"), &json!(["human_approval"])));
+    assert_eq!(
+        (&run["current_step"], &run["current_steps"]),
+        (&json!("human_approval"), &json!(["human_approval"]))
+    );
     assert_eq!(run["started_by"], "staff");
     assert_eq!(run["payload"]["license_id"], 123);
     assert_eq!(run["payload"]["fetch_data"]["license_id"], 123);
     assert_eq!(run["payload"]["ai_analysis"]["risk"], "low");
-    let expected = [("fetch_data", "done"), ("ai_analysis", "done"), ("draft_letter", "done"), ("human_approval", "waiting")];
+    let expected = [
+        ("fetch_data", "done"),
+        ("ai_analysis", "done"),
+        ("draft_letter", "done"),
+        ("human_approval", "waiting"),
+    ];
     assert_eq!(mini_log(&run), expected);
     assert!(published(server.scratch.path()).is_empty(), "nothing is published before somebody approves");
 
@@ -85,11 +93,15 @@ async fn licence_123_is_renewed_as_the_guide_tells_it() {
     assert_eq!((&last["type"], &last["detail"]["count"]), (&json!("run.closed"), &json!(entries.len())));
     assert!(entries.iter().all(|entry| entry["run"] == 9001 && entry["log"] == "test.invalid/log"));
     let decision = entries.iter().find(|entry| entry["type"] == "approval.decided").expect("a decision");
-    assert_eq!((&decision["actor"], &decision["detail"]["reason"]), (&json!("supervisor"), &json!("All in order.")));
+    assert_eq!(
+        (&decision["actor"], &decision["detail"]["reason"]),
+        (&json!("supervisor"), &json!("All in order."))
+    );
 
     let licences = published(server.scratch.path());
     assert_eq!(licences.len(), 1, "{licences:?}");
-    let deploy = entries.iter().find(|it| it["type"] == "step.started" && it["step"] == "deploy").expect("a start");
+    let deploy =
+        entries.iter().find(|it| it["type"] == "step.started" && it["step"] == "deploy").expect("a start");
     assert_eq!(licences[0], (deploy["detail"]["idempotency_key"].as_str().unwrap().to_owned(), 123));
     // Looking at a run that is over adds nothing to its log.
     assert_eq!(server.user("auditor").replay(9001).await, lines);

@@ -37,9 +37,8 @@ impl TestService {
         let (count, is_open) = (watch::Sender::new(0), watch::Sender::new(false));
         let state = Arc::new(State { heard: Mutex::new(Vec::new()), count, is_open });
         let shared = web::Data::from(Arc::clone(&state));
-        let server = HttpServer::new(move || {
-            App::new().app_data(shared.clone()).default_service(web::to(answer))
-        });
+        let server =
+            HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(answer)));
         let server = server.workers(1).disable_signals().shutdown_timeout(0);
         let server = server.listen(listener).expect("bound").run();
         let handle = server.handle();
@@ -85,8 +84,7 @@ async fn answer(req: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let header = |name: &str| {
         req.headers().get(name).map_or("", |value| value.to_str().unwrap_or_default()).to_owned()
     };
-    let heard =
-        Heard { key: header("idempotency-key"), run: header("act-run"), step: header("act-step") };
+    let heard = Heard { key: header("idempotency-key"), run: header("act-run"), step: header("act-step") };
     let count = {
         let mut all = state.heard.lock().expect("no panic while held");
         all.push(heard);
