@@ -9,7 +9,7 @@ use super::status::Status;
 use crate::audit::chain::Stored;
 use crate::audit::entry::open;
 use crate::engine::event::{EventKind, Recorded};
-use crate::engine::protocol::Protocol;
+use crate::engine::protocol::{Protocol, Work};
 use crate::engine::state::{Choice, RunStatus, StepPath};
 use crate::store::runs::recorded;
 use serde_json::Value;
@@ -100,7 +100,7 @@ fn of_event(recorded: &Recorded, run: i64, protocol: Option<&Protocol>) -> Strin
             Some(attempt) => format!("{step} began again: attempt {attempt}."),
             None => format!("{step} began."),
         },
-        EventKind::StepDone { result } => match result.get("risk").and_then(Value::as_str) {
+        EventKind::StepDone { result } => match stated_risk(recorded, protocol, result) {
             Some(risk) => format!("{step} is done: {} risk.", clip(risk)),
             None => format!("{step} is done."),
         },
@@ -127,6 +127,13 @@ fn of_event(recorded: &Recorded, run: i64, protocol: Option<&Protocol>) -> Strin
         }
         EventKind::RunClosed { outcome, .. } => closing(*outcome).to_owned(),
     }
+}
+
+/// What an agent says of the risk; what others say only repeats it.
+fn stated_risk<'a>(recorded: &Recorded, protocol: Option<&Protocol>, result: &'a Value) -> Option<&'a str> {
+    let task = protocol?.task(recorded.event.step.as_ref()?)?;
+    let risk = result.get("risk").and_then(Value::as_str);
+    risk.filter(|_| matches!(task.work, Work::Agent(_)))
 }
 
 fn closing(outcome: RunStatus) -> &'static str {

@@ -140,7 +140,7 @@ fn answer(row: &ApprovalRow, run: &Run, who: &Principal, typed: Typed) -> Answer
     match approvers::bar(who, &row.approvers(), row.four_eyes, &row.run_starter) {
         None => Answer::Open { decision: typed.decision, reason: typed.reason },
         Some(why) => {
-            let others = approvers::who_may(&row.approvers(), row.four_eyes, &row.run_starter);
+            let others = approvers::who_may(&row.approvers(), false, &row.run_starter);
             Answer::Barred(if why == others { why } else { format!("{why} {others}") })
         }
     }

@@ -41,7 +41,7 @@ pub async fn index(visit: Visit, req: HttpRequest) -> Result<HttpResponse, AppEr
             return Ok((Vec::new(), 0, None));
         }
         let mut found = store::page(connection, &filter, LogOrder::NewestFirst, cursor, PAGE + 1)?;
-        let next = rows::cut(&mut found, |entry| cursor_after(entry));
+        let next = rows::cut(&mut found, cursor_after);
         let count = store::count(connection, &filter)?;
         Ok((log_rows(connection, scheduler, &found)?, count, next))
     });
