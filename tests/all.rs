@@ -5,6 +5,7 @@ mod support;
 mod bad_input;
 mod bootstrap;
 mod embedded;
+mod engine_properties;
 mod kill;
 mod licence_walk;
 mod log_privileges;

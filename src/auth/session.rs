@@ -8,8 +8,9 @@ use crate::store::{Connection, Pool, sessions};
 use actix_session::config::{BrowserSession, CookieContentSecurity};
 use actix_session::storage::{LoadError, SaveError, SessionKey, SessionStore, UpdateError};
 use actix_session::{Session, SessionInsertError, SessionMiddleware};
+use actix_web::HttpRequest;
 use actix_web::cookie::time::Duration;
-use actix_web::cookie::{Key, SameSite};
+use actix_web::cookie::{CookieJar, Key, SameSite};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::TryRng;
@@ -46,10 +47,7 @@ fn stamp(user: &User) -> i64 {
 
 /// The middleware that loads and saves sessions. `secure`: the public URL is https.
 pub fn middleware(pool: Pool, secure: bool) -> SessionMiddleware<PgSessions> {
-    // The cookie's value is 256 random bits and the database knows only its hash, so a signature adds nothing;
-    // the library insists on one. A fixed key lets every instance read every instance's cookies.
-    let key = Key::from(&Sha512::digest(b"hms-act session cookie"));
-    SessionMiddleware::builder(PgSessions { pool }, key)
+    SessionMiddleware::builder(PgSessions { pool }, cookie_key())
         .cookie_name(COOKIE_NAME.to_owned())
         .cookie_secure(secure)
         .cookie_http_only(true)
@@ -59,6 +57,19 @@ pub fn middleware(pool: Pool, secure: bool) -> SessionMiddleware<PgSessions> {
         // No Max-Age: the cookie goes with the browser, the row by the rules of `store::sessions`.
         .session_lifecycle(BrowserSession::default())
         .build()
+}
+
+/// The cookie's value is 256 random bits and the database knows only its hash, so a signature adds nothing; the
+/// library insists on one. A fixed key lets every instance read every instance's cookies.
+fn cookie_key() -> Key {
+    Key::from(&Sha512::digest(b"hms-act session cookie"))
+}
+
+/// The hash under which the request's session is stored, for what outlives the request. None: it has no session.
+pub fn key_hash_of(req: &HttpRequest) -> Option<[u8; 32]> {
+    let mut jar = CookieJar::new();
+    jar.add_original(req.cookie(COOKIE_NAME)?);
+    jar.signed(&cookie_key()).get(COOKIE_NAME).map(|cookie| key_hash(cookie.value()))
 }
 
 /// Signs a user in: a new key, and nothing of the session before.

@@ -39,6 +39,12 @@ pub fn load(conn: &mut Connection, key_hash: &[u8]) -> QueryResult<Option<Value>
     Ok(Some(row.state))
 }
 
+/// Whether a session still lives. Unlike [`load`] it keeps nothing alive: an open page is not a person at work.
+pub fn exists(conn: &mut Connection, key_hash: &[u8]) -> QueryResult<bool> {
+    let living = sessions::table.find(key_hash).filter(sessions::expires_at.gt(diesel::dsl::now));
+    diesel::select(diesel::dsl::exists(living)).get_result(conn)
+}
+
 /// A new session. Without a user (somebody looking at the sign-in page) it lives one hour.
 pub fn insert(
     conn: &mut Connection,

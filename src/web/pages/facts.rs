@@ -15,6 +15,30 @@ pub struct Fact {
 
 const DEEPEST: usize = 3;
 
+/// More rows than this nobody reads on a page; the export has them all.
+const MOST_ROWS: usize = 400;
+/// The most characters of one value.
+const MOST_CHARS: usize = 4_000;
+
+/// The rows of a value, cut to what a page can hold; what is left out is said.
+pub fn short(value: &Value) -> Vec<Fact> {
+    let mut rows = of(value);
+    let more = rows.len().saturating_sub(MOST_ROWS);
+    rows.truncate(MOST_ROWS);
+    for row in &mut rows {
+        let length = row.value.chars().count();
+        if length > MOST_CHARS {
+            let kept: String = row.value.chars().take(MOST_CHARS).collect();
+            row.value = format!("{kept}… ({length} characters in all)");
+        }
+    }
+    if more > 0 {
+        let value = format!("{more} rows are not shown here");
+        rows.push(Fact { depth: 0, name: "And more".to_owned(), value, group: false });
+    }
+    rows
+}
+
 /// The rows of a value, in its own order. A value that is no object is one row named "Value".
 pub fn of(value: &Value) -> Vec<Fact> {
     let mut rows = Vec::new();
@@ -105,6 +129,15 @@ mod tests {
                 (2, "Name", "B"),
             ]
         );
+    }
+
+    #[test]
+    fn long_values_are_cut_and_say_so() {
+        let rows = short(&json!({"many": (0..1000).map(|n| json!({"n": n})).collect::<Vec<_>>()}));
+        assert_eq!(rows.len(), MOST_ROWS + 1);
+        assert_eq!(rows.last().unwrap().value, "1601 rows are not shown here");
+        let rows = short(&json!({"text": "x".repeat(5000)}));
+        assert!(rows[0].value.ends_with("… (5000 characters in all)"));
     }
 
     #[test]

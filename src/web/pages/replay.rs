@@ -18,4 +18,6 @@ pub struct Replay {
     /// False: the run is under way, and the recording ends at the present.
     pub complete: bool,
     pub entries: Vec<Entry>,
+    pub first: Option<String>,
+    pub next: Option<String>,
 }

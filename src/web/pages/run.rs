@@ -14,7 +14,7 @@ use super::moment::Moment;
 use super::status::Status;
 use askama::Template;
 
-/// The cancel form sends `reason` and `csrf` to `POST /runs/{id}/cancel`.
+/// The forms send `reason` and `csrf` to `POST /runs/{id}/cancel` and `POST /runs/{id}/resume`.
 #[derive(Template)]
 #[template(path = "run.html", blocks = ["live"])]
 pub struct Run {
@@ -43,10 +43,20 @@ pub struct Run {
     pub decision: Option<DecisionLink>,
     /// Every step of the plan, those to come too.
     pub steps: Vec<Step>,
+    /// How many entries came before those that are shown. None: they are all here.
+    pub earlier: Option<u64>,
     pub entries: Vec<Entry>,
     pub payload: Vec<Fact>,
+    /// None: it is not paused, or this user may not.
+    pub resume: Option<ResumeForm>,
     /// None: over already, or this user may not.
     pub cancel: Option<CancelForm>,
+}
+
+pub struct ResumeForm {
+    /// What was typed before.
+    pub reason: String,
+    pub error: Option<String>,
 }
 
 pub struct DecisionLink {

@@ -4,7 +4,7 @@ use super::chrome::Chrome;
 use super::forms::{Field, FieldKind, Problem};
 use askama::Template;
 
-/// The form sends `protocol_id`, `csrf`, and the fields by name; without an input schema the rows `name_1`,
+/// The form sends `protocol_id`, `key`, `csrf`, and the fields by name; without an input schema the rows `name_1`,
 /// `value_1`, `name_2` … to `POST /runs/new`.
 #[derive(Template)]
 #[template(path = "run_new.html")]
@@ -25,6 +25,8 @@ pub struct ProtocolChoice {
 
 pub struct StartForm {
     pub protocol_id: String,
+    /// Drawn anew with every form: the same form sent twice starts one run.
+    pub key: String,
     pub name: String,
     pub description: String,
     /// The titles of the steps, in order: what will happen.
@@ -35,6 +37,7 @@ pub struct StartForm {
     pub pairs: Vec<Pair>,
 }
 
+#[derive(Clone)]
 pub struct Pair {
     /// 1, 2, 3 …
     pub number: usize,

@@ -1,5 +1,7 @@
 //! Statuses in plain words. `partials/status.html` alone turns one into icon, word and colour.
 
+use crate::engine::state::RunStatus;
+
 /// The look of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusKind {
@@ -62,9 +64,33 @@ impl Status {
         Status { kind, word: word.into() }
     }
 
+    /// A run's. `whom` it waits for, as in "a supervisor"; None: whoever that is.
+    pub fn of_run(status: RunStatus, whom: Option<&str>) -> Status {
+        match status {
+            RunStatus::Queued => Status::starting(),
+            RunStatus::Running => Status::running(),
+            RunStatus::Waiting => Status::waiting_for(whom.unwrap_or("a person")),
+            RunStatus::Paused => Status::paused(),
+            RunStatus::Completed => Status::completed(),
+            RunStatus::Rejected => Status::stopped_rejected(),
+            RunStatus::Failed => Status::stopped_failed(),
+            RunStatus::Cancelled => Status::stopped_cancelled(),
+        }
+    }
+
+    /// Something that was asked for and not permitted.
+    pub fn refused() -> Status {
+        Status::new(StatusKind::Bad, "Refused")
+    }
+
     /// A step whose turn has not come.
     pub fn not_started() -> Status {
         Status::new(StatusKind::Todo, "Not started")
+    }
+
+    /// A step that the run ended before.
+    pub fn not_reached() -> Status {
+        Status::new(StatusKind::Ended, "Not reached")
     }
 
     /// A run that is accepted and about to begin.

@@ -1,1 +1,68 @@
-pub fn routes(_: &mut actix_web::web::ServiceConfig) {}
+//! What answers a page's address: ask the policy, read or act, put the answer into a view.
+//!
+//! Owns the addresses of pages. Whatever is done is done by `acts`, `authoring` and `people`, as for every door.
+//! Everything works without JavaScript: a form is sent by POST and answered by a redirect to what it changed.
+
+mod approval;
+mod approvals;
+mod errors;
+mod home;
+mod log;
+mod protocols;
+mod replay;
+mod rows;
+mod run;
+mod run_new;
+mod runs;
+mod sent;
+mod sign_in;
+mod targets;
+mod users;
+mod visit;
+
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, ServiceConfig, get, post};
+
+/// Every page. Register it last: it answers whatever nothing before it did.
+pub fn routes(config: &mut ServiceConfig) {
+    let pages = web::scope("")
+        .wrap(from_fn(errors::as_pages))
+        .route("/sign-in", get().to(sign_in::show))
+        .route("/sign-in", post().to(sign_in::create))
+        .route("/sign-out", post().to(sign_in::destroy))
+        .route("/", get().to(home::show))
+        .route("/runs", get().to(runs::index))
+        .route("/runs/new", get().to(run_new::show))
+        .route("/runs/new", post().to(run_new::create))
+        .route("/runs/{id}", get().to(run::show))
+        .route("/runs/{id}/live", get().to(run::live))
+        .route("/runs/{id}/replay", get().to(replay::show))
+        .route("/runs/{id}/cancel", post().to(run::cancel))
+        .route("/runs/{id}/resume", post().to(run::resume))
+        .route("/approvals", get().to(approvals::index))
+        .route("/approvals/live", get().to(approvals::live))
+        .route("/approvals/{id}", get().to(approval::show))
+        .route("/approvals/{id}", post().to(approval::decide))
+        .route("/log", get().to(log::index))
+        .route("/protocols", get().to(protocols::index))
+        .route("/protocols/new", get().to(protocols::new))
+        .route("/protocols/new", post().to(protocols::create))
+        .route("/protocols/{id}", get().to(protocols::show))
+        .route("/protocols/{id}", post().to(protocols::save))
+        .route("/actions", get().to(targets::index))
+        .route("/actions", post().to(targets::create))
+        .route("/actions/{name}", get().to(targets::show))
+        .route("/actions/{name}", post().to(targets::save))
+        .route("/agents", get().to(targets::index))
+        .route("/agents", post().to(targets::create))
+        .route("/agents/{name}", get().to(targets::show))
+        .route("/agents/{name}", post().to(targets::save))
+        .route("/users", get().to(users::index))
+        .route("/users", post().to(users::create))
+        .route("/users/{name}/role", post().to(users::set_role))
+        .route("/users/{name}/password", post().to(users::set_password))
+        .route("/users/{name}/disable", post().to(users::disable))
+        .route("/users/{name}/enable", post().to(users::enable))
+        .default_service(web::to(errors::not_found));
+    config.service(pages);
+}

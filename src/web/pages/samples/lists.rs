@@ -166,6 +166,7 @@ fn start(fields: Vec<Field>, pairs: Vec<Pair>, problems: Vec<Problem>) -> RunNew
         protocols: Vec::new(),
         form: Some(StartForm {
             protocol_id: "7".to_owned(),
+            key: "k".to_owned(),
             name: "Export licence renewal".to_owned(),
             description: "Screens the applicant, drafts the letter, and asks a supervisor.".to_owned(),
             steps: steps.map(str::to_owned).to_vec(),

@@ -6,7 +6,7 @@ use crate::web::pages::assessment::RiskLevel;
 use crate::web::pages::facts;
 use crate::web::pages::log::Entry;
 use crate::web::pages::replay::Replay;
-use crate::web::pages::run::{CancelForm, DecisionLink, Run, Step};
+use crate::web::pages::run::{CancelForm, DecisionLink, ResumeForm, Run, Step};
 use crate::web::pages::status::Status;
 use serde_json::json;
 
@@ -47,8 +47,10 @@ pub(super) fn run_waiting() -> Run {
         duration: "3 days".to_owned(),
         decision: Some(DecisionLink { href: "/approvals/5".to_owned(), may_decide: true }),
         steps,
+        earlier: Some(4_321),
         entries: entries(),
         payload: facts::of(&application()),
+        resume: Some(ResumeForm { reason: String::new(), error: Some("Say why the run may go on.".to_owned()) }),
         cancel: Some(CancelForm { reason: String::new(), error: Some("Say why the run is cancelled.".to_owned()) }),
         ..run_queued()
     }
@@ -78,6 +80,8 @@ fn run_queued() -> Run {
         steps: plan(),
         entries: entries().into_iter().take(1).collect(),
         payload: facts::of(&json!({"license_id": 123})),
+        earlier: None,
+        resume: None,
         cancel: Some(CancelForm { reason: String::new(), error: None }),
     }
 }
@@ -116,6 +120,8 @@ fn replay() -> Replay {
         summary: "5 entries over 12 s".to_owned(),
         complete: false,
         entries: entries(),
+        first: None,
+        next: Some("/runs/9001/replay?cursor=500".to_owned()),
     }
 }
 

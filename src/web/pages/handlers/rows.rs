@@ -1,0 +1,118 @@
+//! Rows of the lists of runs and approvals, from what is stored.
+
+use super::visit::Visit;
+use crate::auth::policy::Principal;
+use crate::engine::protocol::{Protocol, Work};
+use crate::engine::state::{RunId, RunStatus, StepPath};
+use crate::scheduler::Scheduler;
+use crate::store::Connection;
+use crate::store::approvals::ApprovalRow as StoredApproval;
+use crate::store::error::StoreError;
+use crate::store::runs::RunRow as StoredRun;
+use crate::web::pages::approvals::ApprovalRow;
+use crate::web::pages::moment::Moment;
+use crate::web::pages::runs::RunRow;
+use crate::web::pages::status::Status;
+use crate::web::pages::{approvers, plan, sentences};
+use chrono::Utc;
+
+/// How many rows a page of a list has.
+pub const PAGE: i64 = 50;
+
+/// Rows of a list of runs. Protocols come from memory.
+pub fn runs(
+    connection: &mut Connection,
+    scheduler: &Scheduler,
+    rows: Vec<StoredRun>,
+) -> Result<Vec<RunRow>, StoreError> {
+    let mut finished = Vec::with_capacity(rows.len());
+    for row in rows {
+        let protocol = scheduler.protocols().get(connection, row.protocol_id, row.protocol_version)?;
+        finished.push(run(row, &protocol)?);
+    }
+    Ok(finished)
+}
+
+fn run(row: StoredRun, protocol: &Protocol) -> Result<RunRow, StoreError> {
+    let status = RunStatus::parse(&row.status)
+        .ok_or_else(|| StoreError::Corrupt(format!("run {} has the status {:?}", row.run_id, row.status)))?;
+    let at = row.current_step.as_deref().map(StepPath::from_log);
+    let whom = at.as_ref().and_then(|at| match &protocol.task(at)?.work {
+        Work::Hitl(hitl) => Some(hitl.approvers.in_words()),
+        Work::Script(_) | Work::Agent(_) => None,
+    });
+    Ok(RunRow {
+        href: format!("/runs/{}", row.run_id),
+        number: row.run_id.to_string(),
+        protocol: row.protocol_name,
+        subject: row.subject,
+        status: Status::of_run(status, whom.as_deref()),
+        stalled: row.stalled,
+        step: at.filter(|_| !status.is_final()).map(|at| sentences::label(Some(protocol), &at)),
+        started_by: row.started_by,
+        started: Moment::new(row.created_at),
+    })
+}
+
+/// Rows of a list of approvals. The runs come from memory, where their last moves left them.
+pub fn approvals(
+    connection: &mut Connection,
+    scheduler: &Scheduler,
+    who: &Principal,
+    rows: Vec<StoredApproval>,
+) -> Result<Vec<ApprovalRow>, StoreError> {
+    let mut finished = Vec::with_capacity(rows.len());
+    for row in rows {
+        let run = scheduler.load(connection, RunId(row.run_id))?.map(|loaded| loaded.run);
+        let pending = row.status == "pending";
+        let barred = approvers::bar(who, &row.approvers(), row.four_eyes, &row.run_starter);
+        finished.push(ApprovalRow {
+            href: format!("/approvals/{}", row.id),
+            run_number: row.run_id.to_string(),
+            run_href: format!("/runs/{}", row.run_id),
+            subject: run.as_ref().map(|run| crate::store::batch::subject(run)).unwrap_or_default(),
+            status: approval_status(&row),
+            risk: run.as_ref().and_then(|run| plan::risk(run)),
+            opened: Moment::new(row.opened_at),
+            due: row.due_at.map(Moment::new),
+            overdue: pending && row.due_at.is_some_and(|due| due < Utc::now()),
+            barred: barred.filter(|_| pending),
+            decided: row.decided_by.zip(row.decided_at.map(Moment::new)),
+            title: row.title,
+            protocol: row.protocol_name,
+            started_by: row.run_starter,
+        });
+    }
+    Ok(finished)
+}
+
+/// Where an approval stands.
+pub fn approval_status(row: &StoredApproval) -> Status {
+    match row.status.as_str() {
+        "pending" => Status::waiting_for(&row.approvers().in_words()),
+        "approved" => Status::approved(),
+        "rejected" => Status::rejected(),
+        _ => Status::withdrawn(),
+    }
+}
+
+/// One row more than a page was read: whether there is a next page, and what it begins after.
+pub fn cut<T>(rows: &mut Vec<T>, key: impl Fn(&T) -> String) -> Option<String> {
+    if rows.len() <= PAGE as usize {
+        return None;
+    }
+    rows.truncate(PAGE as usize);
+    rows.last().map(key)
+}
+
+/// Works with the viewer, the scheduler and a connection, off the event loop.
+///
+/// # Errors
+/// As [`crate::web::site::Site::read`].
+pub async fn read<T: Send + 'static>(
+    visit: &Visit,
+    work: impl FnOnce(&mut Connection, &Scheduler, &Principal) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, crate::web::problem::AppError> {
+    let (scheduler, who) = (visit.site.scheduler.clone(), visit.who.clone());
+    visit.site.read(move |connection| work(connection, &scheduler, &who)).await
+}
