@@ -2,6 +2,7 @@
 
 mod support;
 
+mod bad_input;
 mod bootstrap;
 mod embedded;
 mod engine_properties;
