@@ -11,7 +11,7 @@ use super::changes::{Change, Changes};
 use super::dispatch::Work;
 use super::runs::RunCache;
 use super::{Refused, Request};
-use crate::engine::state::InstanceId;
+use crate::engine::ids::InstanceId;
 use crate::store::error::StoreError;
 use crate::store::{Connection, pool};
 use batch::{Batch, Group};

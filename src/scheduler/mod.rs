@@ -14,7 +14,8 @@ pub mod runs;
 pub mod timers;
 
 use crate::engine::command::{Actor, Command, Rejection};
-use crate::engine::state::{Payload, ProtocolRef, Run, RunId};
+use crate::engine::ids::RunId;
+use crate::engine::state::{Payload, ProtocolRef, Run};
 use crate::store::Pool;
 use crate::store::batch::StartKey;
 use crate::store::error::StoreError;

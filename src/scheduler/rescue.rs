@@ -5,7 +5,8 @@
 
 use super::{Scheduler, stopped};
 use crate::engine::command::{Actor, Command};
-use crate::engine::state::{RunId, StepStatus};
+use crate::engine::ids::RunId;
+use crate::engine::state::StepStatus;
 use crate::store::error::StoreError;
 use crate::store::pool::Pool;
 use crate::store::{instances, runs};

@@ -8,8 +8,9 @@ use super::moment::{Moment, duration};
 use super::reading;
 use super::run::Step as StepView;
 use super::status::Status;
+use crate::engine::ids::StepPath;
 use crate::engine::protocol::{Task, Work};
-use crate::engine::state::{Choice, Run, RunStatus, Step, StepPath, StepStatus};
+use crate::engine::state::{Choice, Run, RunStatus, Step, StepStatus};
 use chrono::{DateTime, Utc};
 
 /// Where the run stands.

@@ -9,8 +9,9 @@ use super::status::Status;
 use crate::audit::chain::Stored;
 use crate::audit::entry::open;
 use crate::engine::event::{EventKind, Recorded};
+use crate::engine::ids::StepPath;
 use crate::engine::protocol::{Protocol, Work};
-use crate::engine::state::{Choice, RunStatus, StepPath};
+use crate::engine::state::{Choice, RunStatus};
 use crate::store::runs::recorded;
 use serde_json::Value;
 

@@ -1,8 +1,9 @@
 use super::*;
 use crate::audit::entry::{Draft, seal};
 use crate::engine::event::Event;
+use crate::engine::ids::{ApprovalId, InstanceId, RunId};
 use crate::engine::protocol::Approvers;
-use crate::engine::state::{ApprovalId, InstanceId, ProtocolRef, RunId};
+use crate::engine::state::ProtocolRef;
 use chrono::Utc;
 use serde_json::json;
 
