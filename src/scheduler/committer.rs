@@ -141,7 +141,7 @@ impl Committer {
                 self.notify();
                 stale
             }
-            Err(error) if connection_broke(&error) => self.look(groups, &error),
+            Err(error) if error.connection_broke() => self.look(groups, &error),
             Err(error) if groups.len() == 1 => {
                 tracing::error!(error = %error, "a command could not be written");
                 for group in groups {
@@ -224,7 +224,7 @@ impl Committer {
             return;
         }
         if let Some(connection) = &mut self.connection
-            && let Err(error) = super::listen::notify(connection)
+            && let Err(error) = crate::store::notices::notify(connection)
         {
             tracing::warn!(error = %error, "other instances could not be notified; they poll");
         }
@@ -232,7 +232,7 @@ impl Committer {
 
     /// A new connection in place of a broken one. Waits a little, so that a database that is down is not hammered.
     fn recover(&mut self, error: &StoreError) {
-        let broken = matches!(error, StoreError::Connection(_)) || connection_broke(error);
+        let broken = matches!(error, StoreError::Connection(_)) || error.connection_broke();
         if !broken {
             return;
         }
@@ -245,19 +245,4 @@ impl Committer {
             }
         }
     }
-}
-
-fn connection_broke(error: &StoreError) -> bool {
-    use diesel::result::{DatabaseErrorKind, Error};
-    matches!(
-        error,
-        StoreError::Database(
-            Error::DatabaseError(
-                DatabaseErrorKind::ClosedConnection
-                    | DatabaseErrorKind::UnableToSendCommand
-                    | DatabaseErrorKind::Unknown,
-                _
-            ) | Error::BrokenTransactionManager
-        )
-    )
 }
