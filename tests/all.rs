@@ -2,6 +2,7 @@
 
 mod support;
 
+mod architecture;
 mod bad_input;
 mod bootstrap;
 mod embedded;
@@ -9,3 +10,5 @@ mod engine_properties;
 mod kill;
 mod licence_walk;
 mod log_privileges;
+mod schema;
+mod verify;

@@ -221,7 +221,7 @@ impl Committer {
             return;
         }
         if let Some(connection) = &mut self.connection
-            && let Err(error) = super::listen::notify(connection)
+            && let Err(error) = crate::store::notices::notify(connection)
         {
             tracing::warn!(error = %error, "other instances could not be notified; they poll");
         }
