@@ -5,4 +5,6 @@ mod support;
 mod bootstrap;
 mod embedded;
 mod engine_properties;
+mod kill;
+mod licence_walk;
 mod log_privileges;

@@ -1,3 +1,7 @@
 //! What the tests stand on.
 
+pub mod client;
 pub mod postgres;
+pub mod process;
+pub mod server;
+pub mod service;

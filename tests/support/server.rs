@@ -1,0 +1,95 @@
+//! The product, started in this process: on a database and a directory of its own, in demo mode.
+
+use super::client::Caller;
+use super::postgres::{ScratchDir, TestDatabase};
+use hms_act::app::{self, Running};
+use hms_act::auth::policy::Scope;
+use hms_act::auth::token_keys::TokenKey;
+use hms_act::auth::tokens;
+use hms_act::config::{Config, DEFAULT_MAX_BODY_BYTES, Secret};
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub const DEMO_PASSWORD: &str = "correct-horse-battery";
+
+/// Each running product holds some 13 connections, of the 60 that the private Postgres has.
+static SEATS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(3)));
+
+/// Room for this many products at once: a test that needs two takes both places together.
+pub async fn seats(count: u32) -> OwnedSemaphorePermit {
+    Arc::clone(&SEATS).acquire_many_owned(count).await.expect("never closed")
+}
+
+/// A token for a user, signed with the key of a data directory. `scopes` as in `hms-act token --scope`.
+pub fn token(data_dir: &Path, user: &str, scopes: &str) -> String {
+    let key = TokenKey::load_or_create(data_dir).expect("the server made its key");
+    let scopes = scopes.split(' ').map(|scope| Scope::parse(scope).expect("a scope")).collect();
+    tokens::mint(&key, user, &scopes, 3600, chrono::Utc::now()).expect("a token")
+}
+
+/// Every scope: what the token may do is what its user's role may do.
+pub const ALL_SCOPES: &str = "runs:read runs:write approvals:decide log:read protocols:write admin";
+
+pub struct TestServer {
+    running: Running,
+    caller: Caller,
+    pub database: TestDatabase,
+    pub scratch: ScratchDir,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl TestServer {
+    pub async fn start() -> TestServer {
+        TestServer::start_with(|_| {}).await
+    }
+
+    /// `change`: what is to be different from a plain demo.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> TestServer {
+        let seat = seats(1).await;
+        let (database, scratch) = (TestDatabase::new(), ScratchDir::new());
+        let mut config = Config {
+            database_url: Some(Secret::new(database.url())),
+            owner_database_url: Some(Secret::new(database.owner_url())),
+            bind: "127.0.0.1:0".parse().expect("an address"),
+            data_dir: scratch.path().to_owned(),
+            public_url: None,
+            allow_hosts: Vec::new(),
+            demo: true,
+            demo_password: Some(Secret::new(DEMO_PASSWORD)),
+            demo_screening_list: None,
+            log_origin: Some("test.invalid/log".to_owned()),
+            max_body_bytes: DEFAULT_MAX_BODY_BYTES,
+        };
+        change(&mut config);
+        let running = app::start(&config).await.expect("it starts");
+        let caller = Caller::new(running.base_url(), None);
+        TestServer { running, caller, database, scratch, _seat: seat }
+    }
+
+    /// A token for a user, limited to scopes.
+    pub fn token(&self, user: &str, scopes: &str) -> String {
+        token(self.scratch.path(), user, scopes)
+    }
+
+    /// Calls as one of the demo's users, with every scope.
+    pub fn user(&self, name: &str) -> Caller {
+        self.with_scopes(name, ALL_SCOPES)
+    }
+
+    pub fn with_scopes(&self, user: &str, scopes: &str) -> Caller {
+        self.bearer(&self.token(user, scopes))
+    }
+
+    pub fn bearer(&self, token: &str) -> Caller {
+        self.caller.with_token(Some(token.to_owned()))
+    }
+
+    pub fn nobody(&self) -> Caller {
+        self.caller.clone()
+    }
+
+    pub async fn stop(self) {
+        self.running.stop().await.expect("it stops in order");
+    }
+}

@@ -1,0 +1,96 @@
+//! A service of the test's own that steps call: it holds its answers until it is told to give them.
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use serde_json::json;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+
+use super::client::GUARD;
+
+/// One call that reached the service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    pub key: String,
+    pub run: String,
+    pub step: String,
+}
+
+struct State {
+    heard: Mutex<Vec<Heard>>,
+    count: watch::Sender<usize>,
+    is_open: watch::Sender<bool>,
+}
+
+pub struct TestService {
+    address: String,
+    state: Arc<State>,
+    handle: ServerHandle,
+}
+
+impl TestService {
+    /// Listens on a loopback port, and holds what it is asked.
+    pub fn start() -> TestService {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let (count, is_open) = (watch::Sender::new(0), watch::Sender::new(false));
+        let state = Arc::new(State { heard: Mutex::new(Vec::new()), count, is_open });
+        let shared = web::Data::from(Arc::clone(&state));
+        let server =
+            HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(answer)));
+        let server = server.workers(1).disable_signals().shutdown_timeout(0);
+        let server = server.listen(listener).expect("bound").run();
+        let handle = server.handle();
+        tokio::spawn(server);
+        TestService { address, state, handle }
+    }
+
+    /// `127.0.0.1:port`, as `HMS_ACT_ALLOW_HOSTS` wants it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/act", self.address)
+    }
+
+    /// Answers what is held, and everything from now on at once.
+    pub fn open(&self) {
+        self.state.is_open.send_replace(true);
+    }
+
+    /// Waits until it was called so often, in all.
+    pub async fn called(&self, times: usize) {
+        let mut count = self.state.count.subscribe();
+        let enough = count.wait_for(|count| *count >= times);
+        let waited = tokio::time::timeout(GUARD, enough).await;
+        assert!(waited.is_ok(), "called {} times, not {times}", *self.state.count.borrow());
+    }
+
+    pub fn heard(&self) -> Vec<Heard> {
+        self.state.heard.lock().expect("no panic while held").clone()
+    }
+}
+
+impl Drop for TestService {
+    fn drop(&mut self) {
+        // The command is sent when stop() is called; its future only waits for the end.
+        drop(self.handle.stop(false));
+    }
+}
+
+async fn answer(req: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let header = |name: &str| {
+        req.headers().get(name).map_or("", |value| value.to_str().unwrap_or_default()).to_owned()
+    };
+    let heard = Heard { key: header("idempotency-key"), run: header("act-run"), step: header("act-step") };
+    let count = {
+        let mut all = state.heard.lock().expect("no panic while held");
+        all.push(heard);
+        all.len()
+    };
+    state.count.send_replace(count);
+    let _ = state.is_open.subscribe().wait_for(|is_open| *is_open).await;
+    HttpResponse::Ok().json(json!({"done": true}))
+}
