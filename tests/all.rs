@@ -8,3 +8,4 @@ mod engine_properties;
 mod kill;
 mod licence_walk;
 mod log_privileges;
+mod openapi;
