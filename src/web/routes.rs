@@ -1,6 +1,6 @@
 //! Every URL, in one table. The published description of the API (`api::openapi`) is held against it.
 
-use super::api::{approvals, log, protocols, registry, replay, runs, service};
+use super::api::{approvals, docs, log, protocols, registry, replay, runs, service};
 use super::{pages, problem::AppError, static_files};
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig, get, resource, to};
@@ -52,6 +52,7 @@ const OPERATIONS: &[(&str, &[Verb])] = &[
     ("/readyz", &[(Method::GET, |get| get.to(service::readyz))]),
     ("/metrics", &[(Method::GET, |get| get.to(service::metrics))]),
     ("/.well-known/jwks.json", &[(Method::GET, |get| get.to(service::jwks))]),
+    ("/openapi.json", &[(Method::GET, |get| get.to(docs::document))]),
 
 ];
 
@@ -63,6 +64,7 @@ pub fn all(config: &mut ServiceConfig) {
     config
         .service(web::scope("/acts").default_service(to(unknown)))
         .service(web::scope("/hitl").default_service(to(unknown)))
+        .configure(docs::routes)
         .route("/static/{hash}/{path:.*}", get().to(static_files::serve))
         .configure(pages::handlers::routes);
 }
