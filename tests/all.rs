@@ -12,3 +12,4 @@ mod licence_walk;
 mod log_privileges;
 mod schema;
 mod verify;
+mod openapi;

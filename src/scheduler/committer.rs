@@ -9,6 +9,7 @@ mod batch;
 use super::catalog::CatalogCache;
 use super::changes::{Change, Changes};
 use super::dispatch::Work;
+use super::figures::{self, Tally};
 use super::runs::RunCache;
 use super::{Refused, Request};
 use crate::engine::ids::InstanceId;
@@ -18,7 +19,7 @@ use batch::{Batch, Group};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// The most commands in one transaction.
@@ -51,11 +52,18 @@ pub struct Committer {
     connection: Option<Connection>,
     run_ids: VecDeque<i64>,
     approval_ids: VecDeque<i64>,
+    tally: Tally,
 }
 
 impl Committer {
     pub fn new(parts: Parts) -> Committer {
-        Committer { parts, connection: None, run_ids: VecDeque::new(), approval_ids: VecDeque::new() }
+        Committer {
+            parts,
+            connection: None,
+            run_ids: VecDeque::new(),
+            approval_ids: VecDeque::new(),
+            tally: Tally::default(),
+        }
     }
 
     /// Runs until every sender of requests is gone and the queue is empty.
@@ -68,6 +76,7 @@ impl Committer {
                 waiting.push(next);
             }
             self.commit(waiting);
+            std::mem::take(&mut self.tally).tell();
         }
     }
 
@@ -134,7 +143,10 @@ impl Committer {
             return groups.into_iter().flat_map(Group::into_requests).collect();
         };
         let members: Vec<_> = groups.iter().map(|group| group.member.clone()).collect();
-        match crate::store::batch::write(connection, &members) {
+        let began = Instant::now();
+        let written = crate::store::batch::write(connection, &members);
+        figures::committed(groups.iter().map(Group::commands).sum(), began.elapsed());
+        match written {
             Ok(outcomes) => {
                 let finished = groups.into_iter().zip(outcomes);
                 let stale = finished.flat_map(|(group, outcome)| self.finish(group, outcome)).collect();
@@ -187,6 +199,7 @@ impl Committer {
         use crate::store::batch::Written;
         match outcome {
             Written::Written => {
+                self.tally.add(&group.member.events);
                 self.parts.runs.put(group.loaded());
                 let change = Change::Run { id: group.member.run.id, version: group.member.run.version };
                 self.parts.changes.publish(change);

@@ -3,6 +3,7 @@
 //! Starts only what was committed, and reports by command: it never writes a run. An attempt that is stopped or
 //! lost is not an error here, for the engine knows by its number that a later result is old.
 
+use super::figures::InFlight;
 use super::{Refused, Scheduler, stopped};
 use crate::actions::agent::AgentExecutor;
 use crate::actions::http::HttpExecutor;
@@ -116,9 +117,10 @@ impl Dispatch {
 }
 
 async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId, attempt: Attempt) {
-    let began = Instant::now();
+    let (began, in_flight) = (Instant::now(), InFlight::begin());
     let (step, number) = (attempt.step.clone(), attempt.number);
     let outcome = execute(scheduler, executors, run, attempt).await;
+    in_flight.end(outcome.is_ok());
     let duration_ms = began.elapsed().as_millis() as u64;
     let failed = outcome.as_ref().err().map(|fault| fault.message.clone());
     tracing::debug!(run.id = run.0, step = %step, attempt = number, duration_ms, failed = failed.is_some(), "attempt ended");

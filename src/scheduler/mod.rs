@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod changes;
 pub mod committer;
 pub mod dispatch;
+pub mod figures;
 pub mod listen;
 pub mod rescue;
 pub mod runs;
@@ -124,6 +125,11 @@ impl Scheduler {
     ) -> Result<Done, Refused> {
         self.requests.send(request).await.map_err(|_| Refused::Unavailable)?;
         answer.await.unwrap_or(Err(Refused::Unavailable))
+    }
+
+    /// Commands that wait for the committer now.
+    pub fn queued(&self) -> usize {
+        self.requests.max_capacity() - self.requests.capacity()
     }
 
     /// A run as it is committed now. Blocks: call it off the event loop.
