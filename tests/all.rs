@@ -4,6 +4,7 @@ mod support;
 
 mod bad_input;
 mod bootstrap;
+mod browser;
 mod embedded;
 mod engine_properties;
 mod kill;
