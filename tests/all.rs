@@ -5,6 +5,7 @@ mod support;
 mod architecture;
 mod bad_input;
 mod bootstrap;
+mod browser;
 mod embedded;
 mod engine_properties;
 mod kill;
