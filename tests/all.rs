@@ -13,4 +13,3 @@ mod licence_walk;
 mod log_privileges;
 mod schema;
 mod verify;
-mod openapi;
