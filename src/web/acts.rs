@@ -211,6 +211,7 @@ impl From<StoreError> for AppError {
     fn from(error: StoreError) -> AppError {
         match error {
             StoreError::Conflict(message) => AppError::conflict(message),
+            StoreError::Overtaken { .. } => AppError::PreconditionFailed(error.to_string()),
             StoreError::Connection(_) => {
                 tracing::error!(error = %error, "no database connection");
                 AppError::Unavailable {
