@@ -83,7 +83,8 @@ async fn answers_about_runs_and_approvals_are_as_described() {
 
     let body = json!({"protocol_id": 7, "payload": {"license_id": 123}});
     let answer = staff.post("/acts/run", body.clone()).await;
-    let id = contract.check("POST", "/acts/run", answer).expect(202).json["run_id"].as_i64().expect("a number");
+    let id =
+        contract.check("POST", "/acts/run", answer).expect(202).json["run_id"].as_i64().expect("a number");
     staff.wait_for_status(id, "waiting").await;
     contract.get(&staff, "/acts/runs/{id}", &format!("/acts/runs/{id}?wait=0")).await.expect(200);
     contract.get(&staff, "/acts/runs", "/acts/runs").await.expect(200);
@@ -108,7 +109,8 @@ async fn answers_about_runs_and_approvals_are_as_described() {
         contract.fits("an entry", &entry, &serde_json::from_str(line).expect("JSON"));
     }
 
-    let cancelled = staff.post("/acts/run", body).await.expect(202).json["run_id"].as_i64().expect("a number");
+    let cancelled =
+        staff.post("/acts/run", body).await.expect(202).json["run_id"].as_i64().expect("a number");
     let (path, filled) = ("/acts/runs/{id}/cancel", format!("/acts/runs/{cancelled}/cancel"));
     for status in [202, 409] {
         let answer = staff.patch(&filled, json!({"reason": "The applicant withdrew."})).await;
@@ -202,18 +204,21 @@ async fn handlers_know_the_parameters_and_fields_that_are_described_and_no_other
                 let none = Vec::new();
                 let described = operation["parameters"].as_array().unwrap_or(&none).iter();
                 let described = described.filter(|parameter| parameter["in"] == "query");
-                let described: BTreeSet<String> =
-                    described.map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect();
+                let described: BTreeSet<String> = described
+                    .map(|parameter| parameter["name"].as_str().expect("a name").to_owned())
+                    .collect();
                 assert_eq!(known(answer.problem(400)), described, "{place}");
                 *looked_at.get_mut("queries").expect("counted") += 1;
                 continue;
             }
             let reference = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
-            let schema = contract.document.pointer(&reference.as_str().expect("a body")[1..]).expect("it resolves");
+            let schema =
+                contract.document.pointer(&reference.as_str().expect("a body")[1..]).expect("it resolves");
             let described: BTreeSet<String> =
                 schema["properties"].as_object().expect("fields").keys().cloned().collect();
             let method = method.to_uppercase().parse::<Method>().expect("a method");
-            let answer = Caller::send(admin.request(method, &filled).json(&json!({"no_such_field": 1}))).await;
+            let answer =
+                Caller::send(admin.request(method, &filled).json(&json!({"no_such_field": 1}))).await;
             let errors = answer.errors();
             let unknown = errors.iter().find(|(path, _)| *path == "$.no_such_field").expect(&place);
             assert_eq!(known(unknown.1), described, "{place}");
@@ -273,7 +278,8 @@ async fn figures_count_what_happens() {
     // Other tests run in this process and are counted, too.
     let at_least = |line: &str, least: f64| {
         let found = figures.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
-        let value: f64 = found.unwrap_or_else(|| panic!("no {line} in\n{figures}")).parse().expect("a number");
+        let value: f64 =
+            found.unwrap_or_else(|| panic!("no {line} in\n{figures}")).parse().expect("a number");
         assert!(value >= least, "{line} {value}");
     };
     at_least("hms_act_runs_started_total", 1.0);

@@ -48,17 +48,32 @@ const ALL: [Figure; 12] = [
     figure(STALLED, Kind::Counter, Unit::Count, "Steps that ran past their max_minutes and were flagged."),
     figure(RESCUED, Kind::Counter, Unit::Count, "Attempts taken over from an instance that is gone."),
     figure(BATCH, Kind::Histogram(COMMANDS), Unit::Count, "Commands written in one transaction."),
-    figure(COMMIT, Kind::Histogram(FAST), Unit::Seconds, "From the first statement of a batch to its COMMIT."),
+    figure(
+        COMMIT,
+        Kind::Histogram(FAST),
+        Unit::Seconds,
+        "From the first statement of a batch to its COMMIT.",
+    ),
     figure(QUEUED, Kind::Gauge, Unit::Count, "Commands that wait for the committer."),
     figure(IN_FLIGHT, Kind::Gauge, Unit::Count, "Attempts that a service is working on for this instance."),
-    figure(ATTEMPT, Kind::Histogram(SLOW), Unit::Seconds, "How long attempts took, by outcome: done, failed, stopped."),
+    figure(
+        ATTEMPT,
+        Kind::Histogram(SLOW),
+        Unit::Seconds,
+        "How long attempts took, by outcome: done, failed, stopped.",
+    ),
     figure(
         REQUEST,
         Kind::Histogram(FAST),
         Unit::Seconds,
         "Requests by method, address pattern and status, until the answer began; its _count is their number.",
     ),
-    figure(CONNECTIONS, Kind::Gauge, Unit::Count, "Connections of the pool to the database, in_use and idle."),
+    figure(
+        CONNECTIONS,
+        Kind::Gauge,
+        Unit::Count,
+        "Connections of the pool to the database, in_use and idle.",
+    ),
 ];
 
 const fn figure(name: &'static str, kind: Kind, unit: Unit, help: &'static str) -> Figure {

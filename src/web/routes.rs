@@ -22,10 +22,7 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/approvals/{id}/decision", &[(Method::POST, |post| post.to(approvals::decide))]),
     (
         "/acts/protocols",
-        &[
-            (Method::GET, |get| get.to(protocols::index)),
-            (Method::POST, |post| post.to(protocols::create)),
-        ],
+        &[(Method::GET, |get| get.to(protocols::index)), (Method::POST, |post| post.to(protocols::create))],
     ),
     ("/acts/protocols/validate", &[(Method::POST, |post| post.to(protocols::validate))]),
     (
@@ -53,7 +50,6 @@ const OPERATIONS: &[(&str, &[Verb])] = &[
     ("/metrics", &[(Method::GET, |get| get.to(service::metrics))]),
     ("/.well-known/jwks.json", &[(Method::GET, |get| get.to(service::jwks))]),
     ("/openapi.json", &[(Method::GET, |get| get.to(docs::document))]),
-
 ];
 
 /// Everything that this app answers.

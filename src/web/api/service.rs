@@ -34,10 +34,6 @@ pub async fn jwks(doors: web::Data<Doors>) -> HttpResponse {
 /// `GET /metrics`, in the Prometheus text format; what each figure means is in `scheduler::figures`.
 pub async fn metrics(site: web::Data<Site>, recorder: web::Data<PrometheusHandle>) -> HttpResponse {
     let pool = site.pool.state();
-    figures::look(
-        site.scheduler.queued(),
-        pool.connections - pool.idle_connections,
-        pool.idle_connections,
-    );
+    figures::look(site.scheduler.queued(), pool.connections - pool.idle_connections, pool.idle_connections);
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(recorder.render())
 }

@@ -157,8 +157,7 @@ impl Draft {
     }
 
     fn parameter(mut self, place: ParameterIn, name: &str, about: &str, schema: Object) -> Draft {
-        let required =
-            if matches!(place, ParameterIn::Path) { Required::True } else { Required::False };
+        let required = if matches!(place, ParameterIn::Path) { Required::True } else { Required::False };
         let parameter = ParameterBuilder::new()
             .name(name)
             .parameter_in(place)
@@ -178,7 +177,8 @@ impl Draft {
         remember::<T>(&mut self.schemas);
         self.schemas.push((T::name().into_owned(), schema));
         let content = ContentBuilder::new().schema(Some(named::<T>())).example(Some(example)).build();
-        let body = RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", content);
+        let body =
+            RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", content);
         self.operation = self.operation.request_body(Some(body.build()));
         [400, 413, 415, 422].into_iter().fold(self, Draft::problem)
     }
@@ -187,7 +187,11 @@ impl Draft {
     pub fn answer<T: ToSchema>(mut self, status: u16, about: &str, headers: &[AnswerHeader]) -> Draft {
         remember::<T>(&mut self.schemas);
         let content = ContentBuilder::new().schema(Some(named::<T>())).build();
-        self.respond(status, ResponseBuilder::new().description(about).content("application/json", content), headers)
+        self.respond(
+            status,
+            ResponseBuilder::new().description(about).content("application/json", content),
+            headers,
+        )
     }
 
     /// An answer that is text, in one or more media types.

@@ -91,7 +91,9 @@ fn security(components: ComponentsBuilder) -> ComponentsBuilder {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
-        .description(Some("A token from `hms-act token`, signed with EdDSA; its scopes limit what it may do."))
+        .description(Some(
+            "A token from `hms-act token`, signed with EdDSA; its scopes limit what it may do.",
+        ))
         .build();
     let cookie = "The dashboard's own session. A request that changes something must come from this origin, or \
                   carry the session's token in X-CSRF-Token.";

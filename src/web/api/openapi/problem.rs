@@ -2,12 +2,14 @@
 
 use super::super::super::problem::CONTENT_TYPE;
 use super::call::{named, remember};
+use actix_web::http::StatusCode;
+use serde_json::json;
+use utoipa::ToSchema;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{ComponentsBuilder, RefOr};
-use utoipa::ToSchema;
 
 /// What went wrong and what to do next (RFC 9457, `application/problem+json`).
 #[derive(ToSchema)]
@@ -50,7 +52,12 @@ type Refusal = (u16, &'static str, &'static str, Option<(&'static str, &'static 
 const REFUSALS: [Refusal; 11] = [
     (400, "BadRequest", "A parameter, a header or the JSON itself could not be read.", None),
     (401, "Unauthorized", "Nobody is signed in, or the token is refused.", Some(CHALLENGE)),
-    (403, "Forbidden", "The role or the token lacks what this needs. The try is an entry in the log.", Some(CHALLENGE)),
+    (
+        403,
+        "Forbidden",
+        "The role or the token lacks what this needs. The try is an entry in the log.",
+        Some(CHALLENGE),
+    ),
     (404, "NotFound", "There is nothing of this number or name.", None),
     (409, "Conflict", "It would have been right at another moment.", None),
     (412, "PreconditionFailed", "Somebody saved another version in the meantime.", None),
@@ -74,16 +81,25 @@ pub fn name(status: u16) -> &'static str {
 pub fn components(components: ComponentsBuilder) -> ComponentsBuilder {
     let mut schemas = Vec::new();
     remember::<Problem>(&mut schemas);
-    let components = components.schemas_from_iter(schemas).response(name(500), response::<Problem>(OURS));
-    REFUSALS.into_iter().fold(components, |components, (_, name, about, header)| {
-        let mut response = response::<Problem>(about);
+    let components = components.schemas_from_iter(schemas).response(name(500), plain(500, OURS));
+    REFUSALS.into_iter().fold(components, |components, (status, name, about, header)| {
+        let mut response = plain(status, about);
         if let Some((header, about)) = header {
             let text = Schema::Object(ObjectBuilder::new().schema_type(Type::String).build());
-            let described = HeaderBuilder::new().schema(Some(RefOr::T(text))).description(Some(about)).build();
+            let described =
+                HeaderBuilder::new().schema(Some(RefOr::T(text))).description(Some(about)).build();
             response.headers.insert(header.to_owned(), RefOr::T(described));
         }
         components.response(name, response)
     })
+}
+
+/// A problem in general, with this status in its example.
+fn plain(status: u16, about: &str) -> Response {
+    let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let example = json!({"type": "about:blank", "title": title, "status": status, "detail": about});
+    let content = ContentBuilder::new().schema(Some(named::<Problem>())).example(Some(example)).build();
+    ResponseBuilder::new().description(about).content(CONTENT_TYPE, content).build()
 }
 
 /// An answer that is a problem, perhaps with fields of its own.
@@ -118,4 +134,3 @@ pub struct TooLate {
     #[schema(nullable = false, format = DateTime)]
     decided_at: Option<String>,
 }
-

@@ -181,9 +181,13 @@ fn save() -> Call {
 }
 
 fn versions() -> Call {
-    get("/acts/protocols/{id}/versions", "listProtocolVersions", "List the versions of a protocol, newest first")
-        .needs(Permission::ReadProtocols)
-        .path_number("id", NUMBER)
-        .answer::<VersionList>(200, "All versions.", &[])
-        .tag(TAG)
+    get(
+        "/acts/protocols/{id}/versions",
+        "listProtocolVersions",
+        "List the versions of a protocol, newest first",
+    )
+    .needs(Permission::ReadProtocols)
+    .path_number("id", NUMBER)
+    .answer::<VersionList>(200, "All versions.", &[])
+    .tag(TAG)
 }

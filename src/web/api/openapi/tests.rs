@@ -43,7 +43,8 @@ fn document_says_what_it_is() {
 #[test]
 fn every_operation_says_what_it_does_who_may_and_what_comes_back() {
     let document = document();
-    let tags: Vec<&Value> = document["tags"].as_array().expect("tags").iter().map(|tag| &tag["name"]).collect();
+    let tags: Vec<&Value> =
+        document["tags"].as_array().expect("tags").iter().map(|tag| &tag["name"]).collect();
     let mut ids = BTreeSet::new();
     for (path, method, operation) in operations(&document) {
         let place = format!("{method} {path}");
