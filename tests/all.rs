@@ -2,10 +2,14 @@
 
 mod support;
 
+mod architecture;
+mod bad_input;
 mod bootstrap;
+mod browser;
 mod embedded;
 mod engine_properties;
 mod kill;
 mod licence_walk;
 mod log_privileges;
-mod openapi;
+mod schema;
+mod verify;

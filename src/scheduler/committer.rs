@@ -12,7 +12,7 @@ use super::dispatch::Work;
 use super::figures::{self, Tally};
 use super::runs::RunCache;
 use super::{Refused, Request};
-use crate::engine::state::InstanceId;
+use crate::engine::ids::InstanceId;
 use crate::store::error::StoreError;
 use crate::store::{Connection, pool};
 use batch::{Batch, Group};
@@ -93,7 +93,7 @@ impl Committer {
                 Ok(stale) => stale,
                 Err((error, unwritten)) => {
                     tracing::error!(error = %error, "a batch could not be prepared");
-                    self.recover(&error);
+                    self.recover();
                     unwritten
                 }
             };
@@ -153,15 +153,12 @@ impl Committer {
                 self.notify();
                 stale
             }
-            Err(error) if connection_broke(&error) => self.look(groups, &error),
+            Err(error) if !is_alive(connection) => self.look(groups, &error),
             Err(error) if groups.len() == 1 => {
                 tracing::error!(error = %error, "a command could not be written");
                 for group in groups {
                     self.parts.runs.forget(group.member.run.id);
-                    group
-                        .into_requests()
-                        .into_iter()
-                        .for_each(|request| request.refuse(Refused::Unavailable));
+                    group.into_requests().into_iter().for_each(|request| request.refuse(Refused::Unwritable));
                 }
                 Vec::new()
             }
@@ -177,7 +174,7 @@ impl Committer {
     fn look(&mut self, groups: Vec<Group>, error: &StoreError) -> Vec<Request> {
         tracing::warn!(error = %error, "the connection broke while a batch was written; looking what is stored");
         loop {
-            self.recover(error);
+            self.recover();
             let Some(connection) = &mut self.connection else { continue };
             let stored: Result<Vec<bool>, StoreError> = groups
                 .iter()
@@ -237,16 +234,15 @@ impl Committer {
             return;
         }
         if let Some(connection) = &mut self.connection
-            && let Err(error) = super::listen::notify(connection)
+            && let Err(error) = crate::store::notices::notify(connection)
         {
             tracing::warn!(error = %error, "other instances could not be notified; they poll");
         }
     }
 
     /// A new connection in place of a broken one. Waits a little, so that a database that is down is not hammered.
-    fn recover(&mut self, error: &StoreError) {
-        let broken = matches!(error, StoreError::Connection(_)) || connection_broke(error);
-        if !broken {
+    fn recover(&mut self) {
+        if self.connection.as_mut().is_some_and(is_alive) {
             return;
         }
         self.connection = None;
@@ -260,17 +256,8 @@ impl Committer {
     }
 }
 
-fn connection_broke(error: &StoreError) -> bool {
-    use diesel::result::{DatabaseErrorKind, Error};
-    matches!(
-        error,
-        StoreError::Database(
-            Error::DatabaseError(
-                DatabaseErrorKind::ClosedConnection
-                    | DatabaseErrorKind::UnableToSendCommand
-                    | DatabaseErrorKind::Unknown,
-                _
-            ) | Error::BrokenTransactionManager
-        )
-    )
+/// Whether the connection still answers. If it does, a failed transaction is known to be rolled back; if it does
+/// not, its COMMIT may have gone through.
+fn is_alive(connection: &mut Connection) -> bool {
+    crate::store::settings::answers(connection).is_ok()
 }

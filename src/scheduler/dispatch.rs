@@ -4,14 +4,15 @@
 //! lost is not an error here, for the engine knows by its number that a later result is old.
 
 use super::figures::InFlight;
-use super::{Scheduler, stopped};
+use super::{Refused, Scheduler, stopped};
 use crate::actions::agent::AgentExecutor;
 use crate::actions::http::HttpExecutor;
 use crate::actions::{Call, Executor, Fault, Outcome, Target};
 use crate::engine::command::{Actor, Command};
 use crate::engine::effects::Attempt;
+use crate::engine::ids::{RunId, StepPath};
 use crate::engine::protocol::UsedAs;
-use crate::engine::state::{Run, RunId};
+use crate::engine::state::Run;
 use crate::store::registry::Registered;
 use rand::Rng;
 use serde_json::Value;
@@ -143,9 +144,24 @@ async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId, att
             retryable: fault.retryable,
         },
     };
-    if let Err(refused) = scheduler.act(run, command, Actor::system()).await {
-        tracing::info!(run.id = run.0, step = %step, attempt = number, refused = %refused, "a late result changes nothing");
-    }
+    report(scheduler, run, step, number, command).await;
+}
+
+/// Submits what came of an attempt, and does not let go of it while the database is away.
+async fn report(scheduler: &Scheduler, run: RunId, step: StepPath, attempt: u32, command: Command) {
+    let refused = match scheduler.insist(run, command, Actor::system()).await {
+        Ok(_) => return,
+        Err(Refused::Unwritable) => {
+            let error = "its result could not be stored; the database refused it".to_owned();
+            let command = Command::FailStep { step: step.clone(), attempt, error, retryable: false };
+            match scheduler.insist(run, command, Actor::system()).await {
+                Ok(_) => return,
+                Err(refused) => refused,
+            }
+        }
+        Err(refused) => refused,
+    };
+    tracing::info!(run.id = run.0, step = %step, attempt, refused = %refused, "what came of an attempt was not taken");
 }
 
 async fn execute(

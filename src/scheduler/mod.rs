@@ -15,13 +15,17 @@ pub mod runs;
 pub mod timers;
 
 use crate::engine::command::{Actor, Command, Rejection};
-use crate::engine::state::{Payload, ProtocolRef, Run, RunId};
+use crate::engine::ids::RunId;
+use crate::engine::state::{Payload, ProtocolRef, Run};
 use crate::store::Pool;
 use crate::store::batch::StartKey;
 use crate::store::error::StoreError;
 use crate::store::runs::Loaded;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
+
+/// Between two tries of a command that must not get lost.
+const INSIST: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Waits until the app stops.
 pub async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
@@ -39,6 +43,9 @@ pub enum Refused {
     /// The idempotency key belongs to a start with another body.
     #[error("This Idempotency-Key was used with another body.")]
     KeyReused,
+    /// The database refused what was to be written; a second try would meet the same.
+    #[error("The command could not be written: the database refused it.")]
+    Unwritable,
     /// The database does not answer, or the app is stopping. The command was not acknowledged.
     #[error("The command could not be written just now. Try again.")]
     Unavailable,
@@ -99,6 +106,16 @@ impl Scheduler {
     pub async fn act(&self, run: RunId, command: Command, actor: Actor) -> Result<Done, Refused> {
         let (reply, answer) = oneshot::channel();
         self.submit(Request::Act { run, command, actor, reply }, answer).await
+    }
+
+    /// The same for what must not get lost while the database is away: tries again until it is taken or refused.
+    pub async fn insist(&self, run: RunId, command: Command, actor: Actor) -> Result<Done, Refused> {
+        loop {
+            match self.act(run, command.clone(), actor.clone()).await {
+                Err(Refused::Unavailable) if !self.requests.is_closed() => tokio::time::sleep(INSIST).await,
+                answer => return answer,
+            }
+        }
     }
 
     async fn submit(

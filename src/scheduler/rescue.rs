@@ -5,7 +5,8 @@
 
 use super::{Scheduler, stopped};
 use crate::engine::command::{Actor, Command};
-use crate::engine::state::{RunId, StepStatus};
+use crate::engine::ids::RunId;
+use crate::engine::state::StepStatus;
 use crate::store::error::StoreError;
 use crate::store::pool::Pool;
 use crate::store::{instances, runs};
@@ -166,7 +167,7 @@ async fn rescue(scheduler: &Scheduler, live: &BTreeSet<i64>, id: RunId) {
         .collect();
     for (step, attempt) in lost {
         // Refused: another instance was faster.
-        let _ = scheduler.act(id, Command::RescueStep { step, attempt }, Actor::system()).await;
+        let _ = scheduler.insist(id, Command::RescueStep { step, attempt }, Actor::system()).await;
     }
 }
 

@@ -43,6 +43,8 @@ pub struct ApprovalFilter {
     pub run_id: Option<i64>,
     /// Only those that this user, with these roles, may decide.
     pub decidable_by: Option<(String, Vec<String>)>,
+    /// Only those that this user, with these roles, may not decide.
+    pub barred_for: Option<(String, Vec<String>)>,
     /// Only those of runs that this user started.
     pub run_starter: Option<String>,
 }
@@ -81,7 +83,6 @@ pub fn count(connection: &mut PgConnection, filter: &ApprovalFilter) -> Result<i
 }
 
 fn filtered(filter: &ApprovalFilter) -> approvals::BoxedQuery<'static, diesel::pg::Pg> {
-    use diesel::sql_types::{Array, Bool, Text};
     let mut query = approvals::table.into_boxed();
     if !filter.statuses.is_empty() {
         query = query.filter(approvals::status.eq_any(filter.statuses.clone()));
@@ -92,17 +93,29 @@ fn filtered(filter: &ApprovalFilter) -> approvals::BoxedQuery<'static, diesel::p
     if let Some(starter) = &filter.run_starter {
         query = query.filter(approvals::run_starter.eq(starter.clone()));
     }
+    // The engine decides for certain; this only keeps what cannot be decided out of the list.
     if let Some((user, roles)) = &filter.decidable_by {
-        // The engine decides for certain; this only keeps what cannot be decided out of the list.
-        query = query.filter(
-            diesel::dsl::sql::<Bool>("(approvers->'users' ? ")
-                .bind::<Text, _>(user.clone())
-                .sql(" OR approvers->'roles' ?| ")
-                .bind::<Array<Text>, _>(roles.clone())
-                .sql(") AND NOT (four_eyes AND run_starter = ")
-                .bind::<Text, _>(user.clone())
-                .sql(")"),
-        );
+        query = query.filter(decidable("((approvers->'users' ? ", user, roles));
+    }
+    if let Some((user, roles)) = &filter.barred_for {
+        query = query.filter(decidable("NOT ((approvers->'users' ? ", user, roles));
     }
     query
+}
+
+type Condition =
+    Box<dyn BoxableExpression<approvals::table, diesel::pg::Pg, SqlType = diesel::sql_types::Bool>>;
+
+/// `beginning` opens the condition: as it is, or negated.
+fn decidable(beginning: &str, user: &str, roles: &[String]) -> Condition {
+    use diesel::sql_types::{Array, Bool, Text};
+    Box::new(
+        diesel::dsl::sql::<Bool>(beginning)
+            .bind::<Text, _>(user.to_owned())
+            .sql(" OR approvers->'roles' ?| ")
+            .bind::<Array<Text>, _>(roles.to_vec())
+            .sql(") AND NOT (four_eyes AND run_starter = ")
+            .bind::<Text, _>(user.to_owned())
+            .sql("))"),
+    )
 }

@@ -194,5 +194,5 @@ fn insert_version(
 
 /// The next protocol gets at least this number.
 pub fn begin_ids_at(connection: &mut PgConnection, first: i64) -> Result<(), StoreError> {
-    super::runs::begin_sequence_at(connection, "protocols_id_seq", first)
+    super::sequences::begin_at(connection, "protocols_id_seq", first)
 }

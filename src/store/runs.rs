@@ -1,15 +1,16 @@
 //! Runs: one by folding its log, many from the projection.
 
 use super::error::StoreError;
-use super::log;
 use super::protocols::ProtocolCache;
 use super::schema::runs;
+use super::{log, sequences};
 use crate::audit::chain::Stored;
 use crate::audit::entry::{Opened, open};
 use crate::audit::{Hash, leaf_hash};
 use crate::engine::apply::{apply, begin, pinned};
 use crate::engine::event::{Event, EventKind, Recorded};
-use crate::engine::state::{Run, RunId, RunStatus, StepPath};
+use crate::engine::ids::{RunId, StepPath};
+use crate::engine::state::{Run, RunStatus};
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -106,7 +107,7 @@ pub fn entry_hash(connection: &mut PgConnection, id: RunId, seq: u64) -> Result<
 
 /// Draws numbers for runs and makes sure that the log has room for them.
 pub fn draw_run_ids(connection: &mut PgConnection, count: i64) -> Result<Vec<i64>, StoreError> {
-    let ids = draw(connection, "run_ids", count)?;
+    let ids = sequences::draw(connection, "run_ids", count)?;
     if let Some(last) = ids.iter().max() {
         ensure_log_room(connection, *last)?;
     }
@@ -120,42 +121,12 @@ pub fn ensure_log_room(connection: &mut PgConnection, run_id: i64) -> Result<(),
 }
 
 pub fn draw_approval_ids(connection: &mut PgConnection, count: i64) -> Result<Vec<i64>, StoreError> {
-    draw(connection, "approval_ids", count)
-}
-
-fn draw(connection: &mut PgConnection, sequence: &str, count: i64) -> Result<Vec<i64>, StoreError> {
-    #[derive(QueryableByName)]
-    struct Drawn {
-        #[diesel(sql_type = BigInt)]
-        id: i64,
-    }
-    let rows: Vec<Drawn> =
-        diesel::sql_query("SELECT nextval($1::regclass) AS id FROM generate_series(1, $2)")
-            .bind::<diesel::sql_types::Text, _>(sequence)
-            .bind::<BigInt, _>(count)
-            .load(connection)?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
+    sequences::draw(connection, "approval_ids", count)
 }
 
 /// The next run gets at least this number.
 pub fn begin_ids_at(connection: &mut PgConnection, first: i64) -> Result<(), StoreError> {
-    begin_sequence_at(connection, "run_ids", first)
-}
-
-/// Moves a sequence forward, never back.
-pub(super) fn begin_sequence_at(
-    connection: &mut PgConnection,
-    sequence: &str,
-    first: i64,
-) -> Result<(), StoreError> {
-    diesel::sql_query(
-        "SELECT setval($1::regclass, $2 - 1) FROM pg_sequences
-         WHERE sequencename = $1 AND coalesce(last_value, 0) < $2 - 1",
-    )
-    .bind::<diesel::sql_types::Text, _>(sequence)
-    .bind::<BigInt, _>(first)
-    .execute(connection)?;
-    Ok(())
+    sequences::begin_at(connection, "run_ids", first)
 }
 
 /// A row of the list of runs.

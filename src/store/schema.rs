@@ -158,7 +158,7 @@ diesel::table! {
         status -> Nullable<Text>,
         leaf -> Bytea,
         leaf_hash -> Bytea,
-        beside -> Nullable<Jsonb>,
+        beside -> Nullable<Json>,
     }
 }
 

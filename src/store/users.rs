@@ -47,6 +47,19 @@ pub fn has_admin(conn: &mut Connection) -> QueryResult<bool> {
     diesel::select(diesel::dsl::exists(admins)).get_result(conn)
 }
 
+/// The names of the admins who can sign in, locked until the transaction ends: two changes at once cannot each
+/// take away the other's last admin.
+pub fn lock_admins(conn: &mut Connection) -> QueryResult<Vec<String>> {
+    users::table
+        .filter(users::role.eq("admin"))
+        .filter(users::disabled_at.is_null())
+        .filter(users::password_hash.is_not_null())
+        .order(users::name)
+        .select(users::name)
+        .for_update()
+        .load(conn)
+}
+
 /// A new user. None: the name is taken, and nothing changed.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ pub mod json;
 pub mod live;
 pub mod measure;
 pub mod pages;
+pub mod people;
 pub mod principal;
 pub mod problem;
 pub mod request_id;

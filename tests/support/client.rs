@@ -47,7 +47,7 @@ impl Answer {
         let request_id = self.json["request_id"].as_str().expect("a problem names its request");
         assert_eq!(request_id, self.header("x-request-id"));
         let detail = self.json["detail"].as_str().expect("a problem says what happened");
-        assert!(detail.ends_with('.') || status == 422, "not a sentence: {detail:?}");
+        assert!(detail.ends_with(['.', '…']) || status == 422, "not a sentence: {detail:?}");
         detail
     }
 

@@ -33,7 +33,7 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
         return Err(AppError::BadRequest(message));
     }
     let run_starter = (!sees_all_runs(&who)).then(|| who.user.clone());
-    let filter = ApprovalFilter { statuses, run_id, decidable_by: None, run_starter };
+    let filter = ApprovalFilter { statuses, run_id, run_starter, ..ApprovalFilter::default() };
     let mut rows =
         site.read(move |connection| approvals::list(connection, &filter, after, limit + 1)).await?;
     let next = (rows.len() > limit as usize).then(|| {

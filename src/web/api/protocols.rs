@@ -56,7 +56,8 @@ pub async fn show(
     let found = site
         .read(move |connection| {
             let Some(row) = protocols::get(connection, id)? else { return Ok(None) };
-            let number = wanted.and_then(|wanted| i32::try_from(wanted).ok()).unwrap_or(row.latest_version);
+            let number = wanted.unwrap_or_else(|| row.latest_version.into());
+            let Ok(number) = i32::try_from(number) else { return Ok(None) };
             Ok(protocols::version(connection, id, number)?.map(|version| (row, version)))
         })
         .await?;

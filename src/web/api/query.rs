@@ -4,7 +4,7 @@ use super::super::problem::AppError;
 use actix_web::HttpRequest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
 use std::collections::BTreeMap;
 
 const DEFAULT_LIMIT: i64 = 50;
@@ -17,10 +17,13 @@ pub struct Query {
 
 impl Query {
     /// # Errors
-    /// 400 when a parameter is given twice.
+    /// 400 when a parameter is given twice, or holds U+0000, which no text in the database can.
     pub fn of(req: &HttpRequest) -> Result<Query, AppError> {
         let mut values = BTreeMap::new();
         for (key, value) in url::form_urlencoded::parse(req.query_string().as_bytes()).into_owned() {
+            if value.contains('\0') {
+                return Err(wrong(&key, "holds the character U+0000; leave it out"));
+            }
             if values.insert(key.clone(), value).is_some() {
                 return Err(AppError::BadRequest(format!("The query names `{key}` twice. Name it once.")));
             }
@@ -60,8 +63,11 @@ impl Query {
         if let Ok(moment) = DateTime::parse_from_rfc3339(&text) {
             return Ok(Some(moment.with_timezone(&Utc)));
         }
-        let day = NaiveDate::parse_from_str(&text, "%Y-%m-%d")
-            .map_err(|_| wrong(key, "must be a time (2026-11-22T14:00:00Z) or a day (2026-11-22)"))?;
+        // Years of more digits exist for chrono, but not for the end of their last day, nor for RFC 3339.
+        let day = NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok();
+        let day = day
+            .filter(|day| (0..=9999).contains(&day.year()))
+            .ok_or_else(|| wrong(key, "must be a time (2026-11-22T14:00:00Z) or a day (2026-11-22)"))?;
         let start = day.and_time(NaiveTime::MIN).and_utc();
         Ok(Some(if is_end { start + TimeDelta::days(1) } else { start }))
     }

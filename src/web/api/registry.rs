@@ -61,14 +61,18 @@ pub async fn show(
     Query::of(&req)?.finish()?;
     let (registry, name) = (Registry::of(&req), path.into_inner());
     let wanted = name.clone();
+    let missing = || AppError::NotFound(format!("There is nothing registered as `{wanted}`."));
+    if name.contains('\0') {
+        // No text in the database can hold it, so the question cannot even be asked there.
+        return Err(missing());
+    }
     let found = site
         .read(move |connection| match registry {
             Registry::Actions => registry::actions::get(connection, &name),
             Registry::Agents => registry::agents::get(connection, &name),
         })
         .await?;
-    let row =
-        found.ok_or_else(|| AppError::NotFound(format!("There is nothing registered as `{wanted}`.")))?;
+    let row = found.ok_or_else(missing)?;
     Ok(answer(HttpResponse::Ok(), &row))
 }
 

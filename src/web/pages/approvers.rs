@@ -6,12 +6,12 @@ use crate::engine::protocol::Approvers;
 
 /// Why the viewer cannot decide. None: the viewer can.
 pub fn bar(who: &Principal, approvers: &Approvers, four_eyes: bool, run_starter: &str) -> Option<String> {
+    if four_eyes && who.user == run_starter {
+        return Some(Rejection::FourEyes.to_string());
+    }
     let holds = |role: &String| who.role.holds().iter().any(|held| held.as_str() == role);
     if !(approvers.users.contains(&who.user) || approvers.roles.iter().any(holds)) {
         return Some(Rejection::NotAnApprover { who: approvers.in_words() }.to_string());
-    }
-    if four_eyes && who.user == run_starter {
-        return Some(Rejection::FourEyes.to_string());
     }
     allow(who, Permission::Decide, Resource::Any).err().map(|refusal| refusal.message)
 }
@@ -21,6 +21,12 @@ pub fn who_may(approvers: &Approvers, four_eyes: bool, run_starter: &str) -> Str
     let not =
         if four_eyes { format!(", but not {run_starter}, who started this run") } else { String::new() };
     format!("This is for {} to decide{not}.", approvers.in_words())
+}
+
+/// With a capital at its beginning.
+pub fn capital(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[cfg(test)]

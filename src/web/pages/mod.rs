@@ -10,6 +10,7 @@ pub mod approvals;
 pub mod approvers;
 pub mod assessment;
 pub mod chrome;
+pub mod drawing;
 pub mod error;
 pub mod facts;
 pub mod forms;

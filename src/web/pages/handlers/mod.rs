@@ -3,8 +3,12 @@
 //! Owns the addresses of pages. Whatever is done is done by `acts`, `authoring` and `people`, as for every door.
 //! Everything works without JavaScript: a form is sent by POST and answered by a redirect to what it changed.
 
+mod approval;
+mod approvals;
 mod errors;
 mod home;
+mod log;
+mod protocols;
 mod replay;
 mod rows;
 mod run;
@@ -12,6 +16,8 @@ mod run_new;
 mod runs;
 mod sent;
 mod sign_in;
+mod targets;
+mod users;
 mod visit;
 
 use actix_web::middleware::from_fn;
@@ -33,6 +39,30 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/runs/{id}/replay", get().to(replay::show))
         .route("/runs/{id}/cancel", post().to(run::cancel))
         .route("/runs/{id}/resume", post().to(run::resume))
+        .route("/approvals", get().to(approvals::index))
+        .route("/approvals/live", get().to(approvals::live))
+        .route("/approvals/{id}", get().to(approval::show))
+        .route("/approvals/{id}", post().to(approval::decide))
+        .route("/log", get().to(log::index))
+        .route("/protocols", get().to(protocols::index))
+        .route("/protocols/new", get().to(protocols::new))
+        .route("/protocols/new", post().to(protocols::create))
+        .route("/protocols/{id}", get().to(protocols::show))
+        .route("/protocols/{id}", post().to(protocols::save))
+        .route("/actions", get().to(targets::index))
+        .route("/actions", post().to(targets::create))
+        .route("/actions/{name}", get().to(targets::show))
+        .route("/actions/{name}", post().to(targets::save))
+        .route("/agents", get().to(targets::index))
+        .route("/agents", post().to(targets::create))
+        .route("/agents/{name}", get().to(targets::show))
+        .route("/agents/{name}", post().to(targets::save))
+        .route("/users", get().to(users::index))
+        .route("/users", post().to(users::create))
+        .route("/users/{name}/role", post().to(users::set_role))
+        .route("/users/{name}/password", post().to(users::set_password))
+        .route("/users/{name}/disable", post().to(users::disable))
+        .route("/users/{name}/enable", post().to(users::enable))
         .default_service(web::to(errors::not_found));
     config.service(pages);
 }

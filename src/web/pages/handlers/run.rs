@@ -1,9 +1,10 @@
 //! `/runs/{id}`: the run, its stream, and the acts of it.
 
-use super::sent::{Sent, address};
+use super::sent::{Form, Sent, address};
 use super::visit::{Visit, id, page, page_with, see_other, status_of};
 use crate::auth::policy::{Permission, Principal, Resource, allow};
-use crate::engine::state::{Run, RunId};
+use crate::engine::ids::RunId;
+use crate::engine::state::Run;
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::log;
@@ -41,9 +42,9 @@ pub async fn show(visit: Visit, path: web::Path<String>) -> Result<HttpResponse,
 pub async fn cancel(
     visit: Visit,
     path: web::Path<String>,
-    body: web::Bytes,
+    Form(sent): Form,
 ) -> Result<HttpResponse, AppError> {
-    let (id, reason) = (id(&path)?, Sent::form(&body)?.text("reason"));
+    let (id, reason) = (id(&path)?, sent.text("reason"));
     if let Some(error) = reason_problem(&reason, "Say why the run is cancelled.") {
         acts::read_run(&visit.site, &visit.who, id).await?;
         let typed = Typed { cancel: (reason, Some(error)), ..Typed::default() };
@@ -61,9 +62,9 @@ pub async fn cancel(
 pub async fn resume(
     visit: Visit,
     path: web::Path<String>,
-    body: web::Bytes,
+    Form(sent): Form,
 ) -> Result<HttpResponse, AppError> {
-    let (id, reason) = (id(&path)?, Sent::form(&body)?.text("reason"));
+    let (id, reason) = (id(&path)?, sent.text("reason"));
     if let Some(error) = reason_problem(&reason, "Say why the run may go on.") {
         acts::read_run(&visit.site, &visit.who, id).await?;
         let typed = Typed { resume: (reason, Some(error)), ..Typed::default() };

@@ -1,6 +1,6 @@
 //! `GET` and `POST /runs/new`: choose a protocol, fill in its form, start a run.
 
-use super::sent::{Sent, address};
+use super::sent::{Form, Sent, address};
 use super::visit::{Visit, id, page, page_with, see_other};
 use crate::auth::policy::Permission;
 use crate::engine::json::{canonical, with_safe_integers};
@@ -14,7 +14,7 @@ use crate::web::pages::input_form::{self, PAIRS, Question};
 use crate::web::pages::run_new::{Pair, ProtocolChoice, RunNew, StartForm};
 use crate::web::problem::{AppError, FieldError};
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -44,9 +44,8 @@ pub async fn show(visit: Visit, req: HttpRequest) -> Result<HttpResponse, AppErr
 ///
 /// # Errors
 /// 403; 404 for an unknown protocol.
-pub async fn create(visit: Visit, body: web::Bytes) -> Result<HttpResponse, AppError> {
+pub async fn create(visit: Visit, Form(sent): Form) -> Result<HttpResponse, AppError> {
     visit.permit(Permission::StartRun).await?;
-    let sent = Sent::form(&body)?;
     let protocol_id = id(sent.raw("protocol_id"))?;
     let mut draft = Draft::of(&visit, protocol_id).await?;
     let payload = match draft.read(&sent) {

@@ -1,7 +1,41 @@
 //! What a page was sent: its query and its form, read strictly, and addresses with a query.
 
+use crate::web::principal::doors;
 use crate::web::problem::AppError;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{FromRequest, HttpRequest, dev, web};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use std::future::Future;
+use std::pin::Pin;
+
+/// A form, as an argument of a handler.
+pub struct Form(pub Sent);
+
+impl FromRequest for Form {
+    type Error = AppError;
+    type Future = Pin<Box<dyn Future<Output = Result<Form, AppError>>>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
+        let (req, body) = (req.clone(), web::Payload::from_request(req, payload));
+        Box::pin(async move {
+            let content_type = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            if !content_type.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded")) {
+                return Err(AppError::UnsupportedMediaType("This address takes a form.".to_owned()));
+            }
+            let limit = doors(&req)?.max_body_bytes;
+            let unreadable = |error: &dyn std::fmt::Display| {
+                AppError::BadRequest(format!("What was sent could not be read: {error}."))
+            };
+            let body = body.await.map_err(|error| unreadable(&error))?;
+            // In a form a letter may take three bytes, so the limit on what it says is looked at afterwards.
+            let read = body.to_bytes_limited(limit.saturating_mul(3)).await;
+            let bytes = read.map_err(|_| AppError::PayloadTooLarge { limit })?;
+            let sent = Sent::form(&bytes.map_err(|error| unreadable(&error))?)?;
+            let length: usize = sent.pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+            if length > limit { Err(AppError::PayloadTooLarge { limit }) } else { Ok(Form(sent)) }
+        })
+    }
+}
 
 /// The fields of a form, or the parameters of an address, in their order.
 #[derive(Debug, Clone, Default)]

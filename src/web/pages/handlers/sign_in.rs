@@ -1,7 +1,7 @@
 //! `/sign-in` and `/sign-out`.
 
 use super::errors::local_path;
-use super::sent::Sent;
+use super::sent::{Form, Sent};
 use super::visit::{nobody, page_with, see_other};
 use crate::auth::session;
 use crate::web::pages::chrome::Chrome;
@@ -38,9 +38,8 @@ pub async fn show(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespons
 pub async fn create(
     req: HttpRequest,
     site: web::Data<Site>,
-    body: web::Bytes,
+    Form(sent): Form,
 ) -> Result<HttpResponse, AppError> {
-    let sent = Sent::form(&body)?;
     let name = sent.text("user");
     match sign_in::sign_in(&req, &name, sent.raw("password")).await {
         Ok(user) => {
