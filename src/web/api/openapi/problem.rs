@@ -2,6 +2,8 @@
 
 use super::super::super::problem::CONTENT_TYPE;
 use super::call::{named, remember};
+use actix_web::http::StatusCode;
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
@@ -79,9 +81,9 @@ pub fn name(status: u16) -> &'static str {
 pub fn components(components: ComponentsBuilder) -> ComponentsBuilder {
     let mut schemas = Vec::new();
     remember::<Problem>(&mut schemas);
-    let components = components.schemas_from_iter(schemas).response(name(500), response::<Problem>(OURS));
-    REFUSALS.into_iter().fold(components, |components, (_, name, about, header)| {
-        let mut response = response::<Problem>(about);
+    let components = components.schemas_from_iter(schemas).response(name(500), plain(500, OURS));
+    REFUSALS.into_iter().fold(components, |components, (status, name, about, header)| {
+        let mut response = plain(status, about);
         if let Some((header, about)) = header {
             let text = Schema::Object(ObjectBuilder::new().schema_type(Type::String).build());
             let described =
@@ -90,6 +92,14 @@ pub fn components(components: ComponentsBuilder) -> ComponentsBuilder {
         }
         components.response(name, response)
     })
+}
+
+/// A problem in general, with this status in its example.
+fn plain(status: u16, about: &str) -> Response {
+    let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let example = json!({"type": "about:blank", "title": title, "status": status, "detail": about});
+    let content = ContentBuilder::new().schema(Some(named::<Problem>())).example(Some(example)).build();
+    ResponseBuilder::new().description(about).content(CONTENT_TYPE, content).build()
 }
 
 /// An answer that is a problem, perhaps with fields of its own.

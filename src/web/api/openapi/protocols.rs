@@ -53,6 +53,13 @@ struct Protocol {
 struct Definition {
     #[schema(value_type = Vec<Object>)]
     tasks: Vec<()>,
+    #[schema(nullable = false)]
+    name: Option<String>,
+    #[schema(nullable = false)]
+    description: Option<String>,
+    /// A JSON Schema for the payload of a run. The form that starts a run is drawn from it.
+    #[schema(nullable = false, value_type = Option<Object>)]
+    input: Option<()>,
 }
 
 #[derive(ToSchema)]
