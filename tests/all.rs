@@ -11,5 +11,6 @@ mod engine_properties;
 mod kill;
 mod licence_walk;
 mod log_privileges;
+mod openapi;
 mod schema;
 mod verify;
