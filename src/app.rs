@@ -16,9 +16,11 @@ use crate::auth::token_keys::TokenKey;
 use crate::auth::tokens::KeyRing;
 use crate::config::Config;
 use crate::demo::Agency;
+use crate::scheduler::attempt::Executors;
 use crate::scheduler::committer::{Committer, Parts};
-use crate::scheduler::dispatch::{Dispatch, Executors};
-use crate::scheduler::rescue::{self, Membership};
+use crate::scheduler::dispatch::{Dispatch, InHand};
+use crate::scheduler::membership::Membership;
+use crate::scheduler::rescue::Rescue;
 use crate::scheduler::runs::RunCache;
 use crate::scheduler::{Scheduler, figures, listen, stopped, timers};
 use crate::store::agency::AgencyLog;
@@ -54,8 +56,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     server: ServerHandle,
     tasks: Tasks,
-    committer: JoinHandle<()>,
-    listener: JoinHandle<()>,
+    threads: Threads,
     agency_log: Arc<AgencyLog>,
     demo_agency: Option<Agency>,
     pool: Pool,
@@ -66,8 +67,14 @@ struct Tasks {
     door: tokio::task::JoinHandle<std::io::Result<()>>,
     dispatch: tokio::task::JoinHandle<()>,
     timers: tokio::task::JoinHandle<()>,
-    rescue: tokio::task::JoinHandle<Option<Membership>>,
+    rescue: tokio::task::JoinHandle<()>,
     housekeeping: tokio::task::JoinHandle<()>,
+}
+
+struct Threads {
+    committer: JoinHandle<()>,
+    listener: JoinHandle<()>,
+    heartbeat: JoinHandle<Membership>,
 }
 
 /// Starts everything. Returns once requests are answered.
@@ -101,8 +108,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let (scheduler, requests) = Scheduler::new(Arc::new(RunCache::default()), pool.clone());
     scheduler.catalog.refresh(&mut connection)?;
     drop(connection);
+    let (stop, stopping) = watch::channel(false);
     let (work, to_do) = mpsc::unbounded_channel();
-    let parts = Parts {
+    let committer = Committer::new(Parts {
         database_url: database.app_url.clone(),
         origin,
         instance: Arc::clone(&membership.id),
@@ -110,49 +118,56 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         runs: scheduler.run_cache(),
         catalog: scheduler.catalog.clone(),
         changes: scheduler.changes.clone(),
+        stopping: stopping.clone(),
         work,
-    };
-    let committer = Committer::new(parts);
-    let committer =
-        std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(requests))?;
-
-    let (stop, stopping) = watch::channel(false);
-    let guard = Guard::new(allowed_hosts(config, demo_agency.as_ref())?);
-    let executors = Executors {
-        http: HttpExecutor::new(guard.clone(), HttpLimits::default()),
-        agent: AgentExecutor::new(guard.clone(), HttpLimits::default()),
-    };
+    });
+    let committer = thread("committer", move || committer.run(requests))?;
     let listener = start_listener(&database, &scheduler, &membership, &stopping)?;
+    let guard = Guard::new(allowed_hosts(config, demo_agency.as_ref())?);
     let site = Site {
         scheduler: scheduler.clone(),
         pool: pool.clone(),
         agency: Arc::clone(&agency_log),
-        guard,
+        guard: guard.clone(),
         demo: config.demo,
         stopping: stopping.clone(),
     };
     let doors = Doors::new(pool.clone(), keys, base_url.clone(), config.max_body_bytes);
     let (server, door) = open_door(socket, site, doors)?;
+    let in_hand = InHand::default();
+    let rescue = Rescue {
+        scheduler: scheduler.clone(),
+        pool: pool.clone(),
+        instance: Arc::clone(&membership.id),
+        in_hand: in_hand.clone(),
+        live: membership.live(),
+    };
+    let (url, beats_until) = (database.app_url.clone(), stopping.clone());
+    let heartbeat = thread("heartbeat", move || membership.run(&url, &beats_until))?;
+    let dispatch = Dispatch::new(scheduler.clone(), executors(&guard), in_hand);
     let tasks = Tasks {
         door,
-        dispatch: tokio::spawn(Dispatch::new(scheduler.clone(), executors).run(to_do, stopping.clone())),
-        timers: tokio::spawn(timers::run(scheduler.clone(), pool.clone(), stopping.clone())),
-        rescue: tokio::spawn(rescue::run(scheduler, pool.clone(), membership, stopping.clone())),
+        dispatch: tokio::spawn(dispatch.run(to_do, stopping.clone())),
+        timers: tokio::spawn(timers::run(scheduler, pool.clone(), stopping.clone())),
+        rescue: tokio::spawn(rescue.run(stopping.clone())),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
-    Ok(Running {
-        address,
-        base_url,
-        stop,
-        server,
-        tasks,
-        committer,
-        listener,
-        agency_log,
-        demo_agency,
-        pool,
-        database,
-    })
+    let threads = Threads { committer, listener, heartbeat };
+    Ok(Running { address, base_url, stop, server, tasks, threads, agency_log, demo_agency, pool, database })
+}
+
+fn thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+fn executors(guard: &Guard) -> Executors {
+    Executors {
+        http: HttpExecutor::new(guard.clone(), HttpLimits::default()),
+        agent: AgentExecutor::new(guard.clone(), HttpLimits::default()),
+    }
 }
 
 async fn open_database(config: &Config) -> anyhow::Result<Database> {
@@ -201,8 +216,7 @@ fn start_listener(
 ) -> anyhow::Result<JoinHandle<()>> {
     let (url, changes) = (database.app_url.clone(), scheduler.changes.clone());
     let (others, stopping) = (Arc::clone(&membership.others), stopping.clone());
-    let thread = std::thread::Builder::new().name("listener".to_owned());
-    Ok(thread.spawn(move || listen::run(&url, &changes, &others, &stopping))?)
+    Ok(thread("listener", move || listen::run(&url, &changes, &others, &stopping))?)
 }
 
 type Door = (ServerHandle, tokio::task::JoinHandle<std::io::Result<()>>);
@@ -287,19 +301,22 @@ impl Running {
         let door = self.tasks.door.await;
         let _ = self.tasks.timers.await;
         let _ = self.tasks.housekeeping.await;
-        let membership = self.tasks.rescue.await;
+        let _ = self.tasks.rescue.await;
         let _ = self.tasks.dispatch.await;
         if let Some(agency) = &self.demo_agency {
             agency.stop().await;
         }
         // Every way to the committer is closed now: it writes what is queued, and ends.
-        let (committer, listener) = (self.committer, self.listener);
-        let ended = tokio::task::spawn_blocking(move || committer.join().is_ok() && listener.join().is_ok());
-        let ended = ended.await.unwrap_or(false);
+        let Threads { committer, listener, heartbeat } = self.threads;
+        let ended = tokio::task::spawn_blocking(move || {
+            let ended = committer.join().is_ok() & listener.join().is_ok();
+            (ended, heartbeat.join().ok())
+        });
+        let (ended, membership) = ended.await?;
         let (agency_log, pool, database) = (self.agency_log, self.pool, self.database);
         tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
             agency_log.flush(true)?;
-            if let Ok(Some(membership)) = membership {
+            if let Some(membership) = membership {
                 membership.leave(&mut *pool.get()?)?;
             }
             drop((agency_log, pool));

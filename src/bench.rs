@@ -13,8 +13,9 @@ use crate::engine::command::Actor;
 use crate::engine::ids::RunId;
 use crate::engine::protocol::Protocol;
 use crate::engine::state::{ProtocolRef, RunStatus};
+use crate::scheduler::attempt::Executors;
 use crate::scheduler::committer::{Committer, Parts};
-use crate::scheduler::dispatch::{Dispatch, Executors};
+use crate::scheduler::dispatch::{Dispatch, InHand};
 use crate::scheduler::runs::RunCache;
 use crate::scheduler::{NewRun, Scheduler};
 use crate::store::bootstrap::{self, AppLogin};
@@ -160,6 +161,7 @@ impl Engine {
         let instance = instances::register(&mut connection, "bench")?;
         scheduler.catalog.refresh(&mut connection)?;
         let (work, to_do) = mpsc::unbounded_channel();
+        let (stop, stopping) = watch::channel(false);
         let committer = Committer::new(Parts {
             database_url: url.to_owned(),
             origin: "hms-act.invalid/bench".to_owned(),
@@ -168,6 +170,7 @@ impl Engine {
             runs: scheduler.run_cache(),
             catalog: scheduler.catalog.clone(),
             changes: scheduler.changes.clone(),
+            stopping: stopping.clone(),
             work,
         });
         let committer = std::thread::spawn(move || committer.run(requests));
@@ -176,8 +179,8 @@ impl Engine {
             http: HttpExecutor::new(guard.clone(), HttpLimits::default()),
             agent: AgentExecutor::new(guard, HttpLimits::default()),
         };
-        let (stop, stopping) = watch::channel(false);
-        let dispatch = tokio::spawn(Dispatch::new(scheduler.clone(), executors).run(to_do, stopping));
+        let dispatch =
+            tokio::spawn(Dispatch::new(scheduler.clone(), executors, InHand::default()).run(to_do, stopping));
         Ok(Engine { scheduler, pool, stop, committer, dispatch })
     }
 

@@ -360,3 +360,87 @@ fn numbers_come_back_from_the_log_as_they_went_in() {
     let events: Vec<Recorded> = first.events.into_iter().chain(second.events).collect();
     assert_eq!(fold(&protocol, &events).payload["a"], value);
 }
+
+fn forty_computes(with: Value) -> Arc<Protocol> {
+    let mut tasks = Vec::new();
+    for number in 0..40 {
+        let mut task = json!({"id": format!("a{number}"), "type": "script", "uses": "compute"});
+        if !with.is_null() {
+            task["with"] = with.clone();
+        }
+        tasks.push(task);
+    }
+    Arc::new(Protocol::parse(&json!({ "tasks": tasks })).unwrap())
+}
+
+/// Completes what did not fit into one decision, as the executors would.
+fn finish_computing(world: &mut World, mut run: Run) -> Run {
+    while !run.status.is_final() {
+        let attempt = effects::attempts(&run).remove(0);
+        let done =
+            Command::CompleteStep { step: attempt.step, attempt: attempt.number, result: attempt.input };
+        run = world.decide(&run, done, 3).unwrap().run;
+    }
+    run
+}
+
+#[test]
+fn a_payload_that_doubles_with_every_step_ends_the_run_and_not_the_process() {
+    let mut world = World::new();
+    let run = world.start(forty_computes(Value::Null)).run;
+    let run = finish_computing(&mut world, run);
+    assert_eq!(run.status, RunStatus::Failed);
+    assert!(run.note.as_deref().unwrap().contains("larger than 16 MiB"), "{:?}", run.note);
+}
+
+#[test]
+fn a_result_that_nests_too_deep_to_be_read_again_is_refused() {
+    let mut tasks = vec![json!({"id": "a0", "type": "script", "uses": "compute", "with": "x"})];
+    for number in 1..6 {
+        let before = (0..30).fold(json!(format!("${{payload.a{}}}", number - 1)), |inner, _| json!([inner]));
+        tasks.push(json!({"id": format!("a{number}"), "type": "script", "uses": "compute", "with": before}));
+    }
+    let protocol = Arc::new(Protocol::parse(&json!({ "tasks": tasks })).unwrap());
+    let mut world = World::new();
+    let first = world.start(Arc::clone(&protocol));
+    assert_eq!(first.run.status, RunStatus::Failed);
+    assert!(first.run.note.as_deref().unwrap().contains("levels deep"), "{:?}", first.run.note);
+    assert_eq!(fold(&protocol, &first.events), first.run);
+}
+
+#[test]
+fn one_decision_computes_only_so_much_and_then_gives_others_their_turn() {
+    let mut world = World::new();
+    let large = json!({"n": "${payload.n}", "text": "x".repeat(900_000)});
+    let first = world.start(forty_computes(large)).run;
+    assert_eq!(first.status, RunStatus::Running);
+    assert!(first.steps.len() < 40 && !effects::attempts(&first).is_empty());
+}
+
+#[test]
+fn a_step_that_is_computed_by_the_time_it_is_rescued_moves_the_run_on() {
+    struct NowComputes;
+    impl Catalog for NowComputes {
+        fn action(&self, _: &str) -> Option<CatalogEntry> {
+            Some(CatalogEntry { version: 2, computes: true })
+        }
+        fn agent(&self, _: &str) -> Option<CatalogEntry> {
+            None
+        }
+    }
+    let protocol =
+        Protocol::parse(&json!({"tasks": [{"id": "a", "type": "script", "uses": "call"}]})).unwrap();
+    let mut world = World::new();
+    let run = world.start(Arc::new(protocol)).run;
+    let mut draw = || ApprovalId(1);
+    let by = Actor::system();
+    let mut context = Context {
+        now: world.now,
+        actor: &by,
+        catalog: &NowComputes,
+        instance: InstanceId(2),
+        draw_approval: &mut draw,
+    };
+    let rescue = Command::RescueStep { step: StepPath::top("a", 1), attempt: 1 };
+    assert_eq!(decide(&run, rescue, &mut context).unwrap().run.status, RunStatus::Completed);
+}

@@ -93,10 +93,23 @@ fn encode(draft: &Draft<'_>, detail: &mut Value, beside: &mut Map<String, Value>
         "checksum": draft.checksum,
         "detail": detail,
     });
-    if let (Value::Object(map), true) = (&mut leaf, draft.stream != 0) {
-        map.insert("stream".to_owned(), draft.stream.into());
+    if let Value::Object(map) = &mut leaf {
+        if draft.stream != 0 {
+            map.insert("stream".to_owned(), draft.stream.into());
+        }
+        // Named in the leaf, so that nobody can take away what lies beside it unseen.
+        if !beside.is_empty() {
+            map.insert("beside".to_owned(), pointers(beside));
+        }
     }
     canonical(&leaf)
+}
+
+/// The JSON pointers of what lies beside a leaf, in order.
+fn pointers(beside: &Map<String, Value>) -> Value {
+    let mut pointers: Vec<&String> = beside.keys().collect();
+    pointers.sort();
+    json!(pointers)
 }
 
 /// What a leaf says of a value that lies beside it.
@@ -131,10 +144,14 @@ pub fn open(leaf: &[u8], beside: Option<&Value>) -> Result<Opened, String> {
         return Err("the leaf is of a version that this program does not know".to_owned());
     }
     let mut detail = map.remove("detail").unwrap_or(Value::Null);
-    if let Some(Value::Object(beside)) = beside {
-        for (pointer, typed) in beside {
-            put_back(&mut detail, pointer, typed)?;
-        }
+    let named = map.remove("beside").unwrap_or_else(|| json!([]));
+    let nothing = Map::new();
+    let beside = beside.and_then(Value::as_object).unwrap_or(&nothing);
+    if pointers(beside) != named {
+        return Err(format!("what lies beside it is not what the leaf names: {named}"));
+    }
+    for (pointer, typed) in beside {
+        put_back(&mut detail, pointer, typed)?;
     }
     let text = |key: &str| map.get(key).and_then(Value::as_str).map(str::to_owned);
     let needed = |key: &str| text(key).ok_or_else(|| format!("the leaf has no `{key}`"));
@@ -232,6 +249,15 @@ mod tests {
         let sealed = seal(&draft(Value::Object(many.clone())));
         assert!(sealed.leaf.len() <= MAX_LEAF_BYTES);
         assert_eq!(open(&sealed.leaf, sealed.beside.as_ref()).unwrap().detail, Value::Object(many));
+    }
+
+    #[test]
+    fn a_value_taken_away_from_beside_the_leaf_is_found() {
+        let sealed = seal(&draft(json!({"result": "x".repeat(200_000)})));
+        let error = open(&sealed.leaf, None).unwrap_err();
+        assert!(error.contains("not what the leaf names"), "{error}");
+        let plain = seal(&draft(json!({"result": 1})));
+        assert!(open(&plain.leaf, Some(&json!({"/result": 2}))).is_err());
     }
 
     #[test]

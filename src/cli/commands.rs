@@ -23,7 +23,7 @@ const STOP_SECONDS: u64 = 9;
 /// `hms-act serve`: until SIGTERM or Ctrl-C.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let running = tokio::select! {
@@ -41,7 +41,10 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
             Ok(stopped) => stopped,
             Err(_) => bail!("some part did not end in {STOP_SECONDS} seconds and was left behind"),
         }
-    })
+    });
+    // What did not end is left behind: waiting for it is not stopping.
+    runtime.shutdown_background();
+    served
 }
 
 /// `hms-act migrate`

@@ -22,6 +22,7 @@ pub fn begin(id: RunId, first: &Recorded, protocol: Arc<Protocol>, salt: Option<
         protocol,
         status: RunStatus::Queued,
         payload: Arc::new(payload.clone()),
+        payload_bytes: payload.iter().map(|(key, value)| field_bytes(key, value)).sum(),
         started_by: first.actor.clone(),
         lineage: *lineage,
         salt,
@@ -49,8 +50,9 @@ pub fn apply(run: &mut Run, recorded: &Recorded) {
     run.updated_at = *at;
     match &event.kind {
         EventKind::RunQueued { .. } => {}
-        EventKind::StepStarted { checksum, idempotency_key, instance, .. } => {
+        EventKind::StepStarted { checksum, idempotency_key, instance, action_version, .. } => {
             start_step(run, recorded, checksum, idempotency_key, *instance);
+            with_step(run, recorded, |step| step.action_version = *action_version);
         }
         EventKind::StepDone { result } => {
             save(run, event.step.as_ref(), result.clone());
@@ -91,6 +93,8 @@ pub fn apply(run: &mut Run, recorded: &Recorded) {
         EventKind::RunResumed { .. } => {
             run.status = RunStatus::Running;
             run.note = None;
+            // A person looked: losses are counted anew.
+            run.steps.values_mut().for_each(|step| Arc::make_mut(step).rescues = 0);
         }
         EventKind::CancelRequested { reason, .. } => run.note = Some(reason.clone()),
         EventKind::RunClosed { outcome, reason, .. } => {
@@ -134,6 +138,7 @@ fn new_step(run: &Run, path: &StepPath, at: DateTime<Utc>) -> Step {
         deadline: task.and_then(|task| task.max_time).map(|limit| at + limit),
         stalled: false,
         checksum: None,
+        action_version: 0,
         idempotency_key: None,
         seen: Some(Arc::clone(&run.payload)),
         approval: None,
@@ -214,7 +219,13 @@ fn save(run: &mut Run, path: Option<&StepPath>, result: Value) {
     else {
         return;
     };
-    Arc::make_mut(&mut run.payload).insert(saves, result);
+    run.payload_bytes += field_bytes(&saves, &result);
+    let replaced = Arc::make_mut(&mut run.payload).insert(saves.clone(), result);
+    run.payload_bytes -= replaced.map_or(0, |replaced| field_bytes(&saves, &replaced));
+}
+
+fn field_bytes(key: &str, value: &Value) -> usize {
+    key.len() + 4 + super::json::measure(value).0
 }
 
 fn with_step(run: &mut Run, recorded: &Recorded, change: impl FnOnce(&mut Step)) {

@@ -17,6 +17,14 @@ use serde_json::Value;
 /// Rescues in a row after which a person must look.
 pub const MAX_RESCUES: u32 = 3;
 
+/// The most that a run's payload may grow to, in bytes of JSON.
+pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
+/// How deep a result may nest: with what the log puts around it, it must stay readable (serde_json reads 128).
+pub const MAX_RESULT_DEPTH: usize = 100;
+/// What one decision may compute in place, in bytes of input. What is left then goes on as an attempt of its own,
+/// so that no run holds up the others.
+const FUEL: usize = 4 << 20;
+
 /// A run after a command, with the events that led there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {
@@ -37,7 +45,7 @@ pub fn start(command: StartRun, context: &mut Context<'_>) -> Decided {
     let first = Recorded { at: now, actor: context.actor.name.clone(), event };
     let run = begin(command.run_id, &first, command.protocol, Some(command.salt))
         .expect("the first event is RunQueued, which begins a run");
-    let mut decision = Decision { run, events: vec![first], now };
+    let mut decision = Decision { run, events: vec![first], now, fuel: FUEL };
     decision.advance(context);
     decision.finish()
 }
@@ -49,20 +57,14 @@ pub fn decide(run: &Run, command: Command, context: &mut Context<'_>) -> Result<
     }
     // The log's time never goes back within a run, whatever the machine's clock does.
     let now = context.now.trunc_subsecs(6).max(run.updated_at);
-    let mut decision = Decision { run: run.clone(), events: Vec::new(), now };
+    let mut decision = Decision { run: run.clone(), events: Vec::new(), now, fuel: FUEL };
     match command {
         Command::CompleteStep { step, attempt, result } => {
             decision.complete(step, attempt, result, context)?
         }
         Command::FailStep { step, attempt, error, retryable } => {
             decision.running(&step, attempt)?;
-            decision.emit_step(
-                &step,
-                attempt,
-                EventKind::StepFailed { error: error.clone(), retryable },
-                &Actor::system(),
-            );
-            decision.close(RunStatus::Failed, Some(format!("{step}: {error}")));
+            decision.fail(&step, attempt, error, retryable);
         }
         Command::RescueStep { step, attempt } => decision.rescue(step, attempt, context)?,
         Command::FlagStalled { step, attempt } => decision.flag(step, attempt)?,
@@ -95,6 +97,8 @@ struct Decision {
     run: Run,
     events: Vec<Recorded>,
     now: DateTime<Utc>,
+    /// What may still be computed in place.
+    fuel: usize,
 }
 
 impl Decision {
@@ -134,9 +138,34 @@ impl Decision {
         context: &mut Context<'_>,
     ) -> Result<(), Rejection> {
         self.running(&step, attempt)?;
-        self.emit_step(&step, attempt, EventKind::StepDone { result }, &Actor::system());
-        self.advance(context);
+        match self.too_large(&result) {
+            Some(error) => self.fail(&step, attempt, error, false),
+            None => {
+                self.emit_step(&step, attempt, EventKind::StepDone { result }, &Actor::system());
+                self.advance(context);
+            }
+        }
         Ok(())
+    }
+
+    /// Why a result cannot be kept. None: it can.
+    fn too_large(&self, result: &Value) -> Option<String> {
+        let (bytes, depth) = super::json::measure(result);
+        if depth > MAX_RESULT_DEPTH {
+            return Some(format!(
+                "the result nests {depth} levels deep; at most {MAX_RESULT_DEPTH} are kept"
+            ));
+        }
+        let limit = MAX_PAYLOAD_BYTES >> 20;
+        (self.run.payload_bytes + bytes > MAX_PAYLOAD_BYTES)
+            .then(|| format!("with this result the payload would be larger than {limit} MiB"))
+    }
+
+    /// A step failed for good, and the run with it.
+    fn fail(&mut self, step: &StepPath, attempt: u32, error: String, retryable: bool) {
+        let failed = EventKind::StepFailed { error: error.clone(), retryable };
+        self.emit_step(step, attempt, failed, &Actor::system());
+        self.close(RunStatus::Failed, Some(format!("{step}: {error}")));
     }
 
     fn rescue(&mut self, step: StepPath, attempt: u32, context: &mut Context<'_>) -> Result<(), Rejection> {
@@ -157,6 +186,8 @@ impl Decision {
             self.emit_run(EventKind::RunPaused { reason }, &Actor::system());
         } else {
             self.attempt_again(&step, context);
+            // What was called may be computed by now: then it is done already.
+            self.advance(context);
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ pub struct Attempt {
     pub instance: Option<InstanceId>,
     pub uses: String,
     pub used_as: UsedAs,
+    /// The version that the log states: another must not be called in its name.
+    pub action_version: i32,
     pub input: Value,
     /// The payload when the step began.
     pub payload: Arc<Payload>,
@@ -47,6 +49,7 @@ pub fn attempt(run: &Run, path: &StepPath, step: &Step) -> Option<Attempt> {
         instance: step.instance,
         uses: invocation.uses.clone(),
         used_as,
+        action_version: step.action_version,
         input: input(invocation, &payload).ok()?,
         payload,
         idempotency_key: step.idempotency_key.clone()?,

@@ -102,6 +102,35 @@ pub fn with_safe_integers(value: &Value) -> Value {
     }
 }
 
+/// About how many bytes a value has as JSON, and how deep it nests.
+pub fn measure(value: &Value) -> (usize, usize) {
+    let of_all = |parts: &mut dyn Iterator<Item = (usize, usize)>| {
+        parts.fold((2, 1), |(bytes, depth), (more, deep)| (bytes + more + 1, depth.max(deep + 1)))
+    };
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => (8, 0),
+        Value::String(text) => (text.len() + 2, 0),
+        Value::Array(items) => of_all(&mut items.iter().map(measure)),
+        Value::Object(map) => of_all(&mut map.iter().map(|(key, item)| {
+            let (bytes, depth) = measure(item);
+            (bytes + key.len() + 3, depth)
+        })),
+    }
+}
+
+/// The value with the keys of its objects in order: the same bytes for the same value, whoever wrote it first.
+pub fn sorted(value: Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        Value::Object(map) => {
+            let mut entries: Vec<(String, Value)> = map.into_iter().collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().map(|(key, item)| (key, sorted(item))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
 /// The canonical bytes of a value (RFC 8785).
 pub fn canonical(value: &Value) -> Vec<u8> {
     serde_json_canonicalizer::to_vec(value)

@@ -144,6 +144,8 @@ pub struct Step {
     pub stalled: bool,
     /// HMAC-SHA-256 over what the step was asked to do, hex.
     pub checksum: Option<String>,
+    /// Version of the action or agent that the latest attempt was decided with.
+    pub action_version: i32,
     /// What is sent as `Idempotency-Key` with every attempt.
     pub idempotency_key: Option<String>,
     /// The payload as it was when the step began, while it is open: attempts resolve `with` against it, so that
@@ -204,6 +206,8 @@ pub struct Run {
     pub protocol: Arc<Protocol>,
     pub status: RunStatus,
     pub payload: Arc<Payload>,
+    /// About how large the payload is, as JSON.
+    pub payload_bytes: usize,
     pub started_by: String,
     /// The first run of a chain of reruns: itself, unless it is a rerun.
     pub lineage: RunId,

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// The most commands in one transaction.
 const MAX_BATCH: usize = 500;
@@ -28,8 +28,9 @@ const MAX_BATCH: usize = 500;
 pub const QUEUE: usize = 10_000;
 /// Numbers of runs and approvals drawn at a time.
 const ID_BLOCK: i64 = 256;
-/// How often the commands of a run that keeps moving are decided again before the caller is told to try later.
-const MAX_TRIES: u32 = 50;
+/// How long commands are tried, while their run keeps moving or the database is away, before the callers are told
+/// to try later.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// What the committer is made of.
 pub struct Parts {
@@ -43,6 +44,7 @@ pub struct Parts {
     pub runs: Arc<RunCache>,
     pub catalog: CatalogCache,
     pub changes: Changes,
+    pub stopping: watch::Receiver<bool>,
     /// Where attempts go that are to be started, or stopped.
     pub work: mpsc::UnboundedSender<Work>,
 }
@@ -50,6 +52,8 @@ pub struct Parts {
 pub struct Committer {
     parts: Parts,
     connection: Option<Connection>,
+    /// Names this committer's transactions to the database.
+    writer: i64,
     run_ids: VecDeque<i64>,
     approval_ids: VecDeque<i64>,
     tally: Tally,
@@ -60,6 +64,7 @@ impl Committer {
         Committer {
             parts,
             connection: None,
+            writer: rand::random::<i32>().into(),
             run_ids: VecDeque::new(),
             approval_ids: VecDeque::new(),
             tally: Tally::default(),
@@ -82,10 +87,9 @@ impl Committer {
 
     fn commit(&mut self, waiting: Vec<Request>) {
         let mut waiting = waiting;
-        let mut tries = 0;
+        let began = Instant::now();
         while !waiting.is_empty() {
-            tries += 1;
-            if tries > MAX_TRIES {
+            if began.elapsed() > MAX_WAIT {
                 waiting.into_iter().for_each(|request| request.refuse(Refused::Unavailable));
                 return;
             }
@@ -111,8 +115,12 @@ impl Committer {
         for request in waiting {
             batch.add(connection, request);
         }
-        let groups = batch.finish();
-        Ok(self.write(groups))
+        let (groups, read_failed) = batch.finish();
+        let stale = self.write(groups);
+        if read_failed {
+            self.recover();
+        }
+        Ok(stale)
     }
 
     /// A connection, and numbers enough for every request: drawn before the first try, and kept.
@@ -142,9 +150,9 @@ impl Committer {
         let Some(connection) = &mut self.connection else {
             return groups.into_iter().flat_map(Group::into_requests).collect();
         };
-        let members: Vec<_> = groups.iter().map(|group| group.member.clone()).collect();
+        let members: Vec<_> = groups.iter().map(|group| &group.member).collect();
         let began = Instant::now();
-        let written = crate::store::batch::write(connection, &members);
+        let written = crate::store::batch::write(connection, self.writer, &members);
         figures::committed(groups.iter().map(Group::commands).sum(), began.elapsed());
         match written {
             Ok(outcomes) => {
@@ -156,9 +164,11 @@ impl Committer {
             Err(error) if !is_alive(connection) => self.look(groups, &error),
             Err(error) if groups.len() == 1 => {
                 tracing::error!(error = %error, "a command could not be written");
+                let writes = can_write(connection, self.writer);
                 for group in groups {
                     self.parts.runs.forget(group.member.run.id);
-                    group.into_requests().into_iter().for_each(|request| request.refuse(Refused::Unwritable));
+                    let refused = || if writes { Refused::Unwritable } else { Refused::Unavailable };
+                    group.into_requests().into_iter().for_each(|request| request.refuse(refused()));
                 }
                 Vec::new()
             }
@@ -174,11 +184,21 @@ impl Committer {
     fn look(&mut self, groups: Vec<Group>, error: &StoreError) -> Vec<Request> {
         tracing::warn!(error = %error, "the connection broke while a batch was written; looking what is stored");
         loop {
+            if *self.parts.stopping.borrow() {
+                let requests = groups.into_iter().flat_map(Group::into_requests);
+                requests.for_each(|request| request.refuse(Refused::Unavailable));
+                return Vec::new();
+            }
             self.recover();
             let Some(connection) = &mut self.connection else { continue };
+            // Only once the old transaction is over can anybody say what is stored.
+            let over = crate::store::batch::await_writer(connection, self.writer);
             let stored: Result<Vec<bool>, StoreError> = groups
                 .iter()
                 .map(|group| {
+                    if over.is_err() {
+                        return Err(StoreError::Connection("the old transaction is not over".to_owned()));
+                    }
                     let last = group.member.sealed.last().map(|sealed| sealed.hash.to_vec());
                     let (id, version) = (group.member.run.id, group.member.run.version);
                     Ok(crate::store::runs::entry_hash(connection, id, version)? == last)
@@ -188,8 +208,13 @@ impl Committer {
             let finished = groups.into_iter().zip(stored);
             return finished
                 .flat_map(|(group, stored)| {
-                    let outcome = crate::store::batch::Written::Written;
-                    if stored { self.finish(group, outcome) } else { group.into_requests() }
+                    if stored {
+                        return self.finish(group, crate::store::batch::Written::Written);
+                    }
+                    if group.member.before.is_none() {
+                        self.run_ids.push_front(group.member.run.id.0);
+                    }
+                    group.into_requests()
                 })
                 .collect();
         }
@@ -254,6 +279,11 @@ impl Committer {
             }
         }
     }
+}
+
+/// Whether anything can be written at all: after a failover, or on a full disk, it is not the command's fault.
+fn can_write(connection: &mut Connection, writer: i64) -> bool {
+    crate::store::settings::can_write(connection, writer).is_ok()
 }
 
 /// Whether the connection still answers. If it does, a failed transaction is known to be rolled back; if it does

@@ -1,31 +1,21 @@
-//! Carries out attempts: read the target, call it, submit what came of it.
+//! Which attempts this instance has in hand: started when they are committed, stopped when their run is over.
 //!
-//! Starts only what was committed, and reports by command: it never writes a run. An attempt that is stopped or
-//! lost is not an error here, for the engine knows by its number that a later result is old.
+//! Starts only what was committed, and never writes a run. An attempt that is stopped or lost is not an error here,
+//! for the engine knows by its number that a later result is old.
 
-use super::figures::InFlight;
-use super::{Refused, Scheduler, stopped};
-use crate::actions::agent::AgentExecutor;
-use crate::actions::http::HttpExecutor;
-use crate::actions::{Call, Executor, Fault, Outcome, Target};
-use crate::engine::command::{Actor, Command};
+use super::attempt::{Executors, carry_out};
+use super::{Scheduler, stopped};
 use crate::engine::effects::Attempt;
 use crate::engine::ids::{RunId, StepPath};
-use crate::engine::protocol::UsedAs;
 use crate::engine::state::Run;
-use crate::store::registry::Registered;
-use rand::Rng;
-use serde_json::Value;
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Attempts in flight at once. The others wait in order; services have their own limits to keep.
 const MAX_IN_FLIGHT: usize = 512;
-/// The most that one attempt may take, whatever its action says.
-const TIME_LIMIT: Duration = Duration::from_secs(60 * 60);
 /// Attempts in flight when the app stops get this long to end; what is left is rescued by the next start.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -38,25 +28,52 @@ pub enum Work {
     Stop(RunId),
 }
 
-/// What attempts are made with.
-pub struct Executors {
-    pub http: HttpExecutor,
-    pub agent: AgentExecutor,
+/// The attempts that this instance has in hand. What is committed as its own and not here was lost on the way.
+#[derive(Debug, Clone, Default)]
+pub struct InHand {
+    attempts: Arc<Mutex<HashSet<(RunId, StepPath, u32)>>>,
+}
+
+impl InHand {
+    pub fn has(&self, run: RunId, step: &StepPath, attempt: u32) -> bool {
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.contains(&(run, step.clone(), attempt))
+    }
+
+    fn take(&self, run: RunId, attempt: &Attempt) -> Held {
+        let place = (run, attempt.step.clone(), attempt.number);
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone());
+        Held { all: self.clone(), place }
+    }
+}
+
+/// An attempt in hand, until this is dropped: at its end, or when it is stopped.
+struct Held {
+    all: InHand,
+    place: (RunId, StepPath, u32),
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.attempts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.place);
+    }
 }
 
 pub struct Dispatch {
     scheduler: Scheduler,
     executors: Arc<Executors>,
+    in_hand: InHand,
     permits: Arc<Semaphore>,
     in_flight: HashMap<RunId, Vec<AbortHandle>>,
     tasks: JoinSet<RunId>,
 }
 
 impl Dispatch {
-    pub fn new(scheduler: Scheduler, executors: Executors) -> Dispatch {
+    pub fn new(scheduler: Scheduler, executors: Executors, in_hand: InHand) -> Dispatch {
         Dispatch {
             scheduler,
             executors: Arc::new(executors),
+            in_hand,
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             in_flight: HashMap::new(),
             tasks: JoinSet::new(),
@@ -89,8 +106,9 @@ impl Dispatch {
     fn start(&mut self, run: &Arc<Run>, attempt: Attempt) {
         let (scheduler, executors) = (self.scheduler.clone(), Arc::clone(&self.executors));
         let permits = Arc::clone(&self.permits);
-        let id = run.id;
+        let (id, held) = (run.id, self.in_hand.take(run.id, &attempt));
         let handle = self.tasks.spawn(async move {
+            let _held = held;
             // The semaphore is never closed.
             let _permit = permits.acquire().await;
             carry_out(&scheduler, &executors, id, attempt).await;
@@ -114,105 +132,4 @@ impl Dispatch {
             }
         }
     }
-}
-
-async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId, attempt: Attempt) {
-    let (began, in_flight) = (Instant::now(), InFlight::begin());
-    let (step, number) = (attempt.step.clone(), attempt.number);
-    let outcome = execute(scheduler, executors, run, attempt).await;
-    in_flight.end(outcome.is_ok());
-    let duration_ms = began.elapsed().as_millis() as u64;
-    let failed = outcome.as_ref().err().map(|fault| fault.message.clone());
-    tracing::debug!(run.id = run.0, step = %step, attempt = number, duration_ms, failed = failed.is_some(), "attempt ended");
-    let command = match outcome {
-        Ok(Outcome::Done(result)) => Command::CompleteStep {
-            step: step.clone(),
-            attempt: number,
-            result: crate::engine::json::normalise(result),
-        },
-        Ok(Outcome::Accepted) => Command::FailStep {
-            step: step.clone(),
-            attempt: number,
-            error: "the service answered 202, and callbacks are not part of this version of HMS-ACT"
-                .to_owned(),
-            retryable: false,
-        },
-        Err(fault) => Command::FailStep {
-            step: step.clone(),
-            attempt: number,
-            error: fault.message,
-            retryable: fault.retryable,
-        },
-    };
-    report(scheduler, run, step, number, command).await;
-}
-
-/// Submits what came of an attempt, and does not let go of it while the database is away.
-async fn report(scheduler: &Scheduler, run: RunId, step: StepPath, attempt: u32, command: Command) {
-    let refused = match scheduler.insist(run, command, Actor::system()).await {
-        Ok(_) => return,
-        Err(Refused::Unwritable) => {
-            let error = "its result could not be stored; the database refused it".to_owned();
-            let command = Command::FailStep { step: step.clone(), attempt, error, retryable: false };
-            match scheduler.insist(run, command, Actor::system()).await {
-                Ok(_) => return,
-                Err(refused) => refused,
-            }
-        }
-        Err(refused) => refused,
-    };
-    tracing::info!(run.id = run.0, step = %step, attempt, refused = %refused, "what came of an attempt was not taken");
-}
-
-async fn execute(
-    scheduler: &Scheduler,
-    executors: &Executors,
-    run: RunId,
-    attempt: Attempt,
-) -> Result<Outcome, Fault> {
-    let catalog = scheduler.catalog.current();
-    let registered = match attempt.used_as {
-        UsedAs::Action => catalog.action(&attempt.uses),
-        UsedAs::Agent => catalog.agent(&attempt.uses),
-    };
-    let registered =
-        registered.ok_or_else(|| fault(format!("`{}` is not registered any more", attempt.uses)))?;
-    let call = Call {
-        run_id: run.0,
-        step: attempt.step.as_str().to_owned(),
-        attempt: attempt.number as i32,
-        target: Arc::new(target(registered)),
-        input: attempt.input,
-        payload: Arc::new(Value::Object((*attempt.payload).clone())),
-        idempotency_key: attempt.idempotency_key,
-        traceparent: traceparent(),
-        callback_url: None,
-        time_limit: TIME_LIMIT,
-    };
-    match (attempt.used_as, registered.kind.as_str()) {
-        (UsedAs::Agent, _) => executors.agent.execute(&call).await,
-        (UsedAs::Action, "http") => executors.http.execute(&call).await,
-        (UsedAs::Action, "compute") => Ok(Outcome::Done(call.input)),
-        (UsedAs::Action, kind) => Err(fault(format!("this version cannot run `{kind}` actions"))),
-    }
-}
-
-fn fault(message: String) -> Fault {
-    Fault { message, retryable: false, retry_after: None }
-}
-
-fn target(registered: &Registered) -> Target {
-    Target {
-        name: registered.name.clone(),
-        kind: registered.kind.clone(),
-        config: registered.config.clone(),
-        version: registered.version,
-    }
-}
-
-/// A new trace (W3C Trace Context, level 1): version 00, random trace and parent ids, sampled.
-fn traceparent() -> String {
-    let mut bytes = [0; 24];
-    rand::rng().fill_bytes(&mut bytes);
-    format!("00-{}-{}-01", hex::encode(&bytes[..16]), hex::encode(&bytes[16..]))
 }

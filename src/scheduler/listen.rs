@@ -5,11 +5,13 @@ use crate::store::error::StoreError;
 use crate::store::{notices, pool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How often the connection is looked at. Between looks nothing is lost: notifications wait in it.
 const EVERY: Duration = Duration::from_millis(50);
+/// Live pages look for themselves this often, whatever is heard.
+const POLL: Duration = Duration::from_secs(2);
 /// Without a connection, live pages look for themselves this often.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -37,7 +39,13 @@ fn listen(
     let mut connection = pool::connect(database_url)?;
     notices::listen(&mut connection)?;
     changes.publish(Change::Elsewhere);
+    let mut looked = Instant::now();
     while !*stop.borrow() && others.load(Ordering::Relaxed) {
+        // A notice can be missed: the sender did not know of this instance yet, or could not notify.
+        if looked.elapsed() >= POLL {
+            looked = Instant::now();
+            changes.publish(Change::Elsewhere);
+        }
         if notices::heard(&mut connection)? {
             changes.publish(Change::Elsewhere);
         }

@@ -4,12 +4,14 @@
 //! comes after COMMIT; effects start from committed state alone. No thread, transaction or connection waits for a
 //! person or for a network call.
 
+pub mod attempt;
 pub mod catalog;
 pub mod changes;
 pub mod committer;
 pub mod dispatch;
 pub mod figures;
 pub mod listen;
+pub mod membership;
 pub mod rescue;
 pub mod runs;
 pub mod timers;

@@ -1,198 +1,160 @@
-//! Instances: this one's heartbeat, and the attempts of those that are gone.
-//!
-//! An instance is gone when its lease ran out by the database's clock, or when it ran on this machine in this data
-//! directory and holds its lock file no more: then nobody waits for the lease.
+//! Attempts that nobody works on: those of instances that are gone, and those of this one that got lost on the way.
 
-use super::{Scheduler, stopped};
+use super::dispatch::InHand;
+use super::membership::Live;
+use super::{Refused, Scheduler, stopped};
 use crate::engine::command::{Actor, Command};
-use crate::engine::ids::RunId;
-use crate::engine::state::StepStatus;
+use crate::engine::ids::{RunId, StepPath};
+use crate::engine::state::{Run, StepStatus};
 use crate::store::error::StoreError;
-use crate::store::pool::Pool;
-use crate::store::{instances, runs};
-use rustix::fs::{FlockOperation, flock};
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use crate::store::{Connection, Pool, runs};
+use futures_util::{StreamExt, stream};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How often an instance says that it is alive.
-const BEAT: Duration = Duration::from_secs(2);
-/// After this long without a heartbeat an instance is taken for dead.
-const LEASE_SECONDS: f64 = 8.0;
 /// Lost runs read at a time.
 const AT_A_TIME: i64 = 500;
+/// Runs folded and rescued at the same time.
+const AT_ONCE: usize = 6;
+/// After a look that failed, the next one comes this soon.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How often this instance looks whether it has in hand what is committed as its own.
+const OWN: Duration = Duration::from_secs(20);
 
-/// This instance among the others.
-pub struct Membership {
-    /// Its number; it changes when others took it for dead.
-    pub id: Arc<AtomicI64>,
-    /// Other instances are alive.
-    pub others: Arc<AtomicBool>,
-    label: String,
-    lock_dir: PathBuf,
-    lock: File,
-    /// The instances that were alive when lost runs were last looked for.
-    seen: BTreeSet<i64>,
+pub struct Rescue {
+    pub scheduler: Scheduler,
+    pub pool: Pool,
+    /// This instance's number.
+    pub instance: Arc<AtomicI64>,
+    pub in_hand: InHand,
+    pub live: watch::Receiver<Live>,
 }
 
-impl Membership {
-    /// Registers this instance, after removing those of this data directory that are gone.
-    pub fn join(
-        connection: &mut crate::store::Connection,
-        data_dir: &Path,
-    ) -> Result<Membership, StoreError> {
-        let lock_dir = data_dir.join("instances");
-        std::fs::create_dir_all(&lock_dir).map_err(|error| lock_failed(&lock_dir, &error))?;
-        let lock_dir = lock_dir.canonicalize().map_err(|error| lock_failed(&lock_dir, &error))?;
-        let label = format!("{}:{}", host_name(), lock_dir.display());
-        for (id, other) in instances::live(connection)? {
-            if other == label && is_unlocked(&lock_path(&lock_dir, id)) {
-                instances::remove(connection, id)?;
-                let _ = std::fs::remove_file(lock_path(&lock_dir, id));
+type Attempts = HashSet<(RunId, StepPath, u32)>;
+
+impl Rescue {
+    /// Rescues until `stop`.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.watch() => {}
+            () = stopped(&mut stop) => {}
+        }
+    }
+
+    async fn watch(&mut self) {
+        let mut own = tokio::time::interval(OWN);
+        own.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut suspects = Attempts::new();
+        let mut settled = true;
+        loop {
+            tokio::select! {
+                changed = self.live.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(AGAIN), if !settled => {}
+                _ = own.tick() => {
+                    suspects = self.look_at_own(&suspects).await;
+                    continue;
+                }
+            }
+            settled = self.look_at_the_gone().await;
+        }
+    }
+
+    /// Rescues the attempts of instances that are gone. False: not all could be looked at.
+    async fn look_at_the_gone(&self) -> bool {
+        let live = Arc::clone(&self.live.borrow());
+        if live.is_empty() {
+            return true;
+        }
+        let alive: Vec<i64> = live.iter().copied().collect();
+        let (mut after, mut all) = (0, true);
+        loop {
+            let alive = alive.clone();
+            let read = self.read(move |connection| runs::lost(connection, &alive, after, AT_A_TIME)).await;
+            let Some(lost) = read else { return false };
+            let Some(last) = lost.last().copied() else { return all };
+            after = last;
+            tracing::info!(runs = lost.len(), "runs of instances that are gone are looked at");
+            let is_lost = |run: &Run| attempts(run, |instance, _, _| !live.contains(&instance));
+            let rescued = stream::iter(lost).map(|id| self.rescue(RunId(id), is_lost));
+            all &= rescued.buffer_unordered(AT_ONCE).all(|rescued| async move { rescued }).await;
+        }
+    }
+
+    /// Rescues what this instance should have in hand and does not, twice in a row: what was just committed may
+    /// still be on its way. Gives back the suspects for the next look.
+    async fn look_at_own(&self, before: &Attempts) -> Attempts {
+        let me = self.instance.load(Ordering::Relaxed);
+        let mut suspects = Attempts::new();
+        let mut after = 0;
+        loop {
+            let read = self.read(move |connection| runs::on_instance(connection, me, after, AT_A_TIME)).await;
+            let Some(ids) = read else { return suspects };
+            let Some(last) = ids.last().copied() else { return suspects };
+            after = last;
+            for id in ids.into_iter().map(RunId) {
+                let Ok(run) = self.scheduler.look(id).await else { continue };
+                let missing = |instance, step: &StepPath, attempt| {
+                    instance == me && !self.in_hand.has(id, step, attempt)
+                };
+                for (step, attempt) in attempts(&run, missing) {
+                    if before.contains(&(id, step.clone(), attempt)) {
+                        tracing::warn!(run.id = id.0, step = %step, attempt, "an attempt got lost in this instance");
+                        self.submit(id, step, attempt).await;
+                    } else {
+                        suspects.insert((id, step, attempt));
+                    }
+                }
             }
         }
-        let id = instances::register(connection, &label)?;
-        let lock = hold_lock(&lock_path(&lock_dir, id)).map_err(|error| lock_failed(&lock_dir, &error))?;
-        Ok(Membership {
-            id: Arc::new(AtomicI64::new(id)),
-            others: Arc::new(AtomicBool::new(false)),
-            label,
-            lock_dir,
-            lock,
-            seen: BTreeSet::new(),
-        })
     }
 
-    /// The number that this instance joined with.
-    pub fn number(&self) -> i64 {
-        self.id.load(Ordering::Relaxed)
-    }
-
-    /// Says that it is alive, and removes the dead. True: look for lost runs.
-    fn beat(&mut self, connection: &mut crate::store::Connection) -> Result<bool, StoreError> {
-        let id = self.id.load(Ordering::Relaxed);
-        if !instances::beat(connection, id)? {
-            tracing::warn!(
-                "this instance was taken for dead and its attempts rescued; it goes on under a new number"
-            );
-            let new = instances::register(connection, &self.label)?;
-            let path = lock_path(&self.lock_dir, new);
-            self.lock = hold_lock(&path).map_err(|error| lock_failed(&path, &error))?;
-            self.id.store(new, Ordering::Relaxed);
+    /// False: the run could not be read, or the database was away.
+    async fn rescue(&self, id: RunId, is_lost: impl Fn(&Run) -> Vec<(StepPath, u32)>) -> bool {
+        let Ok(run) = self.scheduler.look(id).await else { return false };
+        let mut all = true;
+        for (step, attempt) in is_lost(&run) {
+            all &= self.submit(id, step, attempt).await;
         }
-        instances::remove_dead(connection, LEASE_SECONDS)?;
-        let live: BTreeSet<i64> = instances::live(connection)?.into_iter().map(|(id, _)| id).collect();
-        self.others.store(live.len() > 1, Ordering::Relaxed);
-        // Somebody went, or this is the first look.
-        let gone = self.seen.is_empty() || self.seen.difference(&live).next().is_some();
-        self.seen = live;
-        Ok(gone)
+        all
     }
 
-    /// At the end: its attempts are free to be rescued at once.
-    pub fn leave(self, connection: &mut crate::store::Connection) -> Result<(), StoreError> {
-        let id = self.id.load(Ordering::Relaxed);
-        drop(self.lock);
-        let _ = std::fs::remove_file(lock_path(&self.lock_dir, id));
-        instances::remove(connection, id)
-    }
-}
-
-/// Beats and rescues until `stop`; gives the membership back, so that it can be left.
-pub async fn run(
-    scheduler: Scheduler,
-    pool: Pool,
-    mut membership: Membership,
-    mut stop: watch::Receiver<bool>,
-) -> Option<Membership> {
-    let mut tick = tokio::time::interval(BEAT);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stopped(&mut stop) => return Some(membership),
-        }
-        let beat_pool = pool.clone();
-        let beat = tokio::task::spawn_blocking(move || {
-            let looked = beat_pool
-                .get()
-                .map_err(StoreError::from)
-                .and_then(|mut connection| membership.beat(&mut connection));
-            (membership, looked)
-        });
-        let (kept, looked) = beat.await.ok()?;
-        membership = kept;
-        match looked {
-            Ok(true) => rescue_lost(&scheduler, &pool, &membership).await,
-            Ok(false) => {}
-            Err(error) => tracing::warn!(error = %error, "the heartbeat could not be written"),
+    async fn submit(&self, id: RunId, step: StepPath, attempt: u32) -> bool {
+        let command = Command::RescueStep { step, attempt };
+        match self.scheduler.act(id, command, Actor::system()).await {
+            // Rejected: another instance was faster, or the result came after all.
+            Ok(_) | Err(Refused::Rejected(_) | Refused::UnknownRun(_) | Refused::KeyReused) => true,
+            Err(Refused::Unavailable | Refused::Unwritable) => false,
         }
     }
-}
 
-async fn rescue_lost(scheduler: &Scheduler, pool: &Pool, membership: &Membership) {
-    let live: Vec<i64> = membership.seen.iter().copied().collect();
-    let mut after = 0;
-    loop {
-        let (pool, live_now) = (pool.clone(), live.clone());
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Option<T> {
+        let pool = self.pool.clone();
         let read = tokio::task::spawn_blocking(move || {
             let mut connection = pool.get()?;
-            runs::lost(&mut connection, &live_now, after, AT_A_TIME)
+            work(&mut connection)
         });
-        let lost = match read.await {
-            Ok(Ok(lost)) => lost,
-            Ok(Err(error)) => return tracing::warn!(error = %error, "lost runs could not be read"),
-            Err(_) => return,
-        };
-        let Some(last) = lost.last().copied() else { return };
-        let rescues = lost.iter().map(|id| rescue(scheduler, &membership.seen, RunId(*id)));
-        futures_util::future::join_all(rescues).await;
-        tracing::info!(runs = lost.len(), "runs of instances that are gone were looked at");
-        after = last;
+        match read.await {
+            Ok(Ok(read)) => Some(read),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %error, "lost runs could not be read");
+                None
+            }
+            Err(_) => None,
+        }
     }
 }
 
-/// Rescues the attempts of one run that are on no live instance.
-async fn rescue(scheduler: &Scheduler, live: &BTreeSet<i64>, id: RunId) {
-    let Ok(run) = scheduler.look(id).await else { return };
-    let lost: Vec<_> = run
-        .open_steps()
-        .filter(|(_, step)| step.status == StepStatus::Running)
-        .filter(|(_, step)| step.instance.is_some_and(|instance| !live.contains(&instance.0)))
+/// The running attempts of a run that `is_lost` says are: instance, step, number.
+fn attempts(run: &Run, is_lost: impl Fn(i64, &StepPath, u32) -> bool) -> Vec<(StepPath, u32)> {
+    let running = run.open_steps().filter(|(_, step)| step.status == StepStatus::Running);
+    running
+        .filter(|(path, step)| step.instance.is_some_and(|instance| is_lost(instance.0, path, step.attempt)))
         .map(|(path, step)| (path.clone(), step.attempt))
-        .collect();
-    for (step, attempt) in lost {
-        // Refused: another instance was faster.
-        let _ = scheduler.insist(id, Command::RescueStep { step, attempt }, Actor::system()).await;
-    }
-}
-
-fn lock_path(lock_dir: &Path, id: i64) -> PathBuf {
-    lock_dir.join(format!("{id}.lock"))
-}
-
-fn hold_lock(path: &Path) -> std::io::Result<File> {
-    let file = File::create(path)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
-}
-
-/// True when nobody holds the lock: the process is gone, however it ended.
-fn is_unlocked(path: &Path) -> bool {
-    match File::open(path) {
-        Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok(),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-    }
-}
-
-fn lock_failed(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Connection(format!("{}: {error}", path.display()))
-}
-
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+        .collect()
 }

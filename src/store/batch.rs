@@ -15,7 +15,7 @@ use crate::audit::entry::Sealed;
 use crate::engine::event::Recorded;
 use crate::engine::state::Run;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bytea, Text};
+use diesel::sql_types::{Array, BigInt, Bytea, Integer, Text};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -53,16 +53,22 @@ pub enum Written {
 }
 
 /// Writes a batch in one transaction. On an error nothing is written, except that after a connection broke in
-/// COMMIT nobody knows: look with [`super::runs::version`].
-pub fn write(connection: &mut PgConnection, members: &[Member]) -> Result<Vec<Written>, StoreError> {
+/// COMMIT nobody knows: look with [`await_writer`] and [`super::runs::entry_hash`]. `writer` is a number that no
+/// other committer uses.
+pub fn write(
+    connection: &mut PgConnection,
+    writer: i64,
+    members: &[&Member],
+) -> Result<Vec<Written>, StoreError> {
     connection.transaction(|connection| {
+        hold_writer_lock(connection, writer)?;
         let mut outcomes = vec![Written::Written; members.len()];
         take_keys(connection, members, &mut outcomes)?;
         lock_runs(connection, members, &mut outcomes)?;
         let kept: Vec<&Member> = members
             .iter()
             .zip(&outcomes)
-            .filter_map(|(member, outcome)| (*outcome == Written::Written).then_some(member))
+            .filter_map(|(member, outcome)| (*outcome == Written::Written).then_some(*member))
             .collect();
         if !kept.is_empty() {
             entries::append(connection, &kept)?;
@@ -76,9 +82,23 @@ pub fn write(connection: &mut PgConnection, members: &[Member]) -> Result<Vec<Wr
     })
 }
 
+/// Waits until no transaction of this writer is under way any more: one whose connection broke may still be in its
+/// COMMIT, on the server's side.
+pub fn await_writer(connection: &mut PgConnection, writer: i64) -> Result<(), StoreError> {
+    connection.transaction(|connection| hold_writer_lock(connection, writer))
+}
+
+fn hold_writer_lock(connection: &mut PgConnection, writer: i64) -> Result<(), StoreError> {
+    // Two keys of 32 bits: what the lock is for, and whose.
+    diesel::sql_query("SELECT pg_advisory_xact_lock(hashtext('hms_act.writer'), $1)")
+        .bind::<Integer, _>((writer % i64::from(i32::MAX)) as i32)
+        .execute(connection)?;
+    Ok(())
+}
+
 fn take_keys(
     connection: &mut PgConnection,
-    members: &[Member],
+    members: &[&Member],
     outcomes: &mut [Written],
 ) -> Result<(), StoreError> {
     let keyed: Vec<(usize, &StartKey, i64)> = members
@@ -134,7 +154,7 @@ fn take_keys(
 /// Locks the existing runs, in the order of their ids, and marks those that moved on.
 fn lock_runs(
     connection: &mut PgConnection,
-    members: &[Member],
+    members: &[&Member],
     outcomes: &mut [Written],
 ) -> Result<(), StoreError> {
     #[derive(QueryableByName)]

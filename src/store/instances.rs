@@ -4,7 +4,7 @@ use super::error::StoreError;
 use super::schema::{instances, timers};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Double};
+use diesel::sql_types::{Array, BigInt, Double};
 
 /// Registers this instance. `label` says where it runs.
 pub fn register(connection: &mut PgConnection, label: &str) -> Result<i64, StoreError> {
@@ -22,13 +22,37 @@ pub fn beat(connection: &mut PgConnection, id: i64) -> Result<bool, StoreError> 
     Ok(updated == 1)
 }
 
-/// Removes the instances whose last heartbeat is older than the lease; their attempts are then lost.
-pub fn remove_dead(connection: &mut PgConnection, lease_seconds: f64) -> Result<usize, StoreError> {
-    Ok(diesel::sql_query(
-        "DELETE FROM instances WHERE heartbeat_at < clock_timestamp() - make_interval(secs => $1)",
+/// The instances whose last heartbeat is older than the lease.
+pub fn stale(connection: &mut PgConnection, lease_seconds: f64) -> Result<Vec<i64>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Stale {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+    }
+    let rows: Vec<Stale> = diesel::sql_query(
+        "SELECT id FROM instances WHERE heartbeat_at < clock_timestamp() - make_interval(secs => $1)",
     )
     .bind::<Double, _>(lease_seconds)
-    .execute(connection)?)
+    .load(connection)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// Removes those of these instances whose lease has still run out; their attempts are then lost.
+pub fn remove_stale(
+    connection: &mut PgConnection,
+    ids: &[i64],
+    lease_seconds: f64,
+) -> Result<(), StoreError> {
+    if !ids.is_empty() {
+        diesel::sql_query(
+            "DELETE FROM instances
+             WHERE id = ANY($1) AND heartbeat_at < clock_timestamp() - make_interval(secs => $2)",
+        )
+        .bind::<Array<BigInt>, _>(ids)
+        .bind::<Double, _>(lease_seconds)
+        .execute(connection)?;
+    }
+    Ok(())
 }
 
 /// Removes one instance: at its own end, or when it is known to be gone.

@@ -220,6 +220,22 @@ fn filtered(filter: &RunFilter) -> runs::BoxedQuery<'static, Pg> {
     query
 }
 
+/// Runs that are not over and have an attempt on this instance.
+pub fn on_instance(
+    connection: &mut PgConnection,
+    instance: i64,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<i64>, StoreError> {
+    Ok(runs::table
+        .filter(runs::closed_at.is_null().and(runs::run_id.gt(after)))
+        .filter(runs::instances.contains(vec![instance]))
+        .order(runs::run_id.asc())
+        .select(runs::run_id)
+        .limit(limit)
+        .load(connection)?)
+}
+
 /// Runs that are not over and have an attempt on an instance that is not among `live`.
 pub fn lost(
     connection: &mut PgConnection,

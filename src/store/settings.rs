@@ -18,3 +18,17 @@ pub fn answers(connection: &mut PgConnection) -> Result<(), StoreError> {
     diesel::sql_query("SELECT 1").execute(connection)?;
     Ok(())
 }
+
+/// Whether the database takes writes: one that changes nothing (it is rolled back), but would meet a full disk, a
+/// read-only standby or a lost privilege.
+pub fn can_write(connection: &mut PgConnection, writer: i64) -> Result<(), StoreError> {
+    let tried: Result<(), diesel::result::Error> = connection.transaction(|connection| {
+        let row = (settings::key.eq(format!("probe.{writer}")), settings::value.eq("x".repeat(8_192)));
+        diesel::insert_into(settings::table).values(row).execute(connection)?;
+        Err(diesel::result::Error::RollbackTransaction)
+    });
+    match tried {
+        Ok(()) | Err(diesel::result::Error::RollbackTransaction) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

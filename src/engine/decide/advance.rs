@@ -106,12 +106,15 @@ impl Decision {
         };
         self.emit_step(path, attempt, started, &Actor::system());
         if let Some(result) = beginning.computed {
-            self.emit_step(path, attempt, EventKind::StepDone { result }, &Actor::system());
+            match self.too_large(&result) {
+                Some(error) => self.fail(path, attempt, error, false),
+                None => self.emit_step(path, attempt, EventKind::StepDone { result }, &Actor::system()),
+            }
         }
     }
 
     fn prepare(
-        &self,
+        &mut self,
         path: &StepPath,
         invocation: &Invocation,
         used_as: UsedAs,
@@ -140,12 +143,15 @@ impl Decision {
         // Attempts of one step send one key, also when the action's version changed between them.
         let begun = self.run.steps.get(path).and_then(|step| step.idempotency_key.clone());
         let key = begun.unwrap_or_else(|| idempotency_key(self.run.lineage, path, &checksum, 0));
+        // Out of fuel, it goes to the executors as any other step does, and others have their turn.
+        let in_place = entry.computes && self.fuel > 0;
+        self.fuel = self.fuel.saturating_sub(self.run.payload_bytes);
         Ok(Beginning {
             kind,
             action_version: entry.version,
             checksum,
             idempotency_key: key,
-            computed: entry.computes.then_some(input),
+            computed: in_place.then_some(input),
         })
     }
 
@@ -162,12 +168,6 @@ impl Decision {
 
     fn fail_to_begin(&mut self, path: &StepPath, error: String) {
         let attempt = self.run.steps.get(path).map_or(1, |step| step.attempt);
-        self.emit_step(
-            path,
-            attempt,
-            EventKind::StepFailed { error: error.clone(), retryable: false },
-            &Actor::system(),
-        );
-        self.close(RunStatus::Failed, Some(format!("{path}: {error}")));
+        self.fail(path, attempt, error, false);
     }
 }

@@ -31,8 +31,14 @@ fn number_from_json(number: &Number) -> cel::Value {
     }
 }
 
-/// A sentence about what JSON cannot hold.
-pub(super) fn to_json(value: &cel::Value) -> Result<Value, String> {
+/// A sentence about what JSON cannot hold. CEL shares what it repeats, JSON does not: `room` bounds what it may
+/// grow to, in bytes.
+pub(super) fn to_json(value: &cel::Value, room: &mut usize) -> Result<Value, String> {
+    let size = match value {
+        cel::Value::String(text) => text.len() + 2,
+        _ => 8,
+    };
+    *room = room.checked_sub(size).ok_or("gave too much: results are limited to 16 MiB.")?;
     Ok(match value {
         cel::Value::Null => Value::Null,
         cel::Value::Bool(flag) => Value::Bool(*flag),
@@ -42,12 +48,14 @@ pub(super) fn to_json(value: &cel::Value) -> Result<Value, String> {
             .map(Value::Number)
             .ok_or("gave a number that JSON cannot hold (infinite or not a number).")?,
         cel::Value::String(text) => Value::String(text.to_string()),
-        cel::Value::List(items) => Value::Array(items.iter().map(to_json).collect::<Result<_, _>>()?),
+        cel::Value::List(items) => {
+            Value::Array(items.iter().map(|item| to_json(item, room)).collect::<Result<_, _>>()?)
+        }
         cel::Value::Map(map) => {
             let mut entries: Vec<(String, &cel::Value)> =
                 map.map.iter().map(|(key, item)| (key.to_string(), item)).collect();
             entries.sort_by(|a, b| a.0.cmp(&b.0));
-            let pairs = entries.into_iter().map(|(key, item)| Ok((key, to_json(item)?)));
+            let pairs = entries.into_iter().map(|(key, item)| Ok((key, to_json(item, room)?)));
             Value::Object(pairs.collect::<Result<_, String>>()?)
         }
         cel::Value::Timestamp(time) => Value::String(time.to_rfc3339()),

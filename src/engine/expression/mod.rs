@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// The longest expression, in bytes.
 pub const MAX_EXPRESSION_BYTES: usize = 2_000;
+/// The most that an expression, or all expressions of one `with` together, may give, in bytes.
+pub const MAX_RESULT_BYTES: usize = 16 << 20;
 /// Macros (`map`, `filter`, `all`, `exists`) inside macros: a third level would be cubic in the payload.
 pub const MAX_NESTED_MACROS: usize = 2;
 /// Brackets inside brackets.
@@ -118,9 +120,21 @@ impl Expression {
 
     /// The value of the expression. Integers stay exact; key order of maps that CEL built is by name.
     pub fn evaluate(&self, names: &Names<'_>) -> Result<Value, ExpressionError> {
+        self.evaluate_within(names, &mut { MAX_RESULT_BYTES })
+    }
+
+    /// The same, where several results share the room that is left.
+    fn evaluate_within(&self, names: &Names<'_>, room: &mut usize) -> Result<Value, ExpressionError> {
         let failed = |message: String| ExpressionError::new(&self.source, message);
         match &self.kind {
-            Kind::Path(path) => follow(path, names).map_err(failed),
+            Kind::Path(path) => {
+                let found = follow(path, names).map_err(failed)?;
+                let (bytes, _) = super::json::measure(found);
+                *room = room
+                    .checked_sub(bytes)
+                    .ok_or_else(|| failed("gave too much: results are limited to 16 MiB.".to_owned()))?;
+                Ok(found.clone())
+            }
             Kind::Program { program, nested_macros, builds } => {
                 check_work(names, *nested_macros, *builds).map_err(failed)?;
                 let mut context = cel::Context::default();
@@ -130,7 +144,7 @@ impl Expression {
                 let value = program.execute(&context).map_err(|error| {
                     failed(format!("could not be evaluated: {}.", excerpt(&error.to_string())))
                 })?;
-                cel_value::to_json(&value).map_err(failed)
+                cel_value::to_json(&value, room).map_err(failed)
             }
         }
     }
@@ -230,7 +244,7 @@ fn plain_path(source: &str) -> Option<Vec<String>> {
     (words.len() > 1 && words.iter().all(word)).then_some(words)
 }
 
-fn follow(path: &[String], names: &Names<'_>) -> Result<Value, String> {
+fn follow<'v>(path: &[String], names: &Names<'v>) -> Result<&'v Value, String> {
     let (first, rest) = path.split_first().ok_or("is empty.")?;
     let mut value = names
         .iter()
@@ -246,7 +260,7 @@ fn follow(path: &[String], names: &Names<'_>) -> Result<Value, String> {
         };
         so_far = format!("{so_far}.{word}");
     }
-    Ok(value.clone())
+    Ok(value)
 }
 
 fn keys_of(map: &serde_json::Map<String, Value>) -> String {

@@ -74,27 +74,32 @@ impl Template {
     }
 
     pub fn resolve(&self, names: &Names<'_>) -> Result<Value, ExpressionError> {
+        self.resolve_within(names, &mut { super::MAX_RESULT_BYTES })
+    }
+
+    fn resolve_within(&self, names: &Names<'_>, room: &mut usize) -> Result<Value, ExpressionError> {
         Ok(match self {
             Template::Constant(value) => value.clone(),
-            Template::Whole(expression) => expression.evaluate(names)?,
-            Template::Text(pieces) => Value::String(join(pieces, names)?),
-            Template::List(items) => {
-                Value::Array(items.iter().map(|item| item.resolve(names)).collect::<Result<_, _>>()?)
-            }
+            Template::Whole(expression) => expression.evaluate_within(names, room)?,
+            Template::Text(pieces) => Value::String(join(pieces, names, room)?),
+            Template::List(items) => Value::Array(
+                items.iter().map(|item| item.resolve_within(names, room)).collect::<Result<_, _>>()?,
+            ),
             Template::Object(entries) => {
-                let pairs = entries.iter().map(|(key, item)| Ok((key.clone(), item.resolve(names)?)));
+                let pairs =
+                    entries.iter().map(|(key, item)| Ok((key.clone(), item.resolve_within(names, room)?)));
                 Value::Object(pairs.collect::<Result<Map<_, _>, ExpressionError>>()?)
             }
         })
     }
 }
 
-fn join(pieces: &[Piece], names: &Names<'_>) -> Result<String, ExpressionError> {
+fn join(pieces: &[Piece], names: &Names<'_>, room: &mut usize) -> Result<String, ExpressionError> {
     let mut text = String::new();
     for piece in pieces {
         match piece {
             Piece::Text(plain) => text.push_str(plain),
-            Piece::Expression(expression) => match expression.evaluate(names)? {
+            Piece::Expression(expression) => match expression.evaluate_within(names, room)? {
                 Value::String(value) => text.push_str(&value),
                 Value::Null => {}
                 value @ (Value::Bool(_) | Value::Number(_)) => text.push_str(&value.to_string()),

@@ -41,6 +41,8 @@ pub struct Group {
 /// Enough to answer a caller, or to decide again.
 struct Caller {
     request: Request,
+    /// Refused on what others in this batch did: told once that is committed.
+    refused: Option<Refused>,
 }
 
 pub struct Batch<'a> {
@@ -52,6 +54,8 @@ pub struct Batch<'a> {
     groups: IndexMap<RunId, Group>,
     /// Starts in this batch under a key: a second one under the same key waits for the first.
     keys: HashMap<(String, String), RunId>,
+    /// A run could not be read: the connection may be broken.
+    read_failed: bool,
 }
 
 impl<'a> Batch<'a> {
@@ -70,6 +74,7 @@ impl<'a> Batch<'a> {
             approval_ids,
             groups: IndexMap::new(),
             keys: HashMap::new(),
+            read_failed: false,
         }
     }
 
@@ -83,8 +88,10 @@ impl<'a> Batch<'a> {
         }
     }
 
-    pub fn finish(self) -> Vec<Group> {
-        self.groups.into_values().filter(|group| !group.member.events.is_empty()).collect()
+    /// What there is to write, and whether a run could not be read.
+    pub fn finish(self) -> (Vec<Group>, bool) {
+        let groups = self.groups.into_values().filter(|group| !group.member.events.is_empty());
+        (groups.collect(), self.read_failed)
     }
 
     fn add_start(&mut self, new: Box<NewRun>, reply: Reply) {
@@ -119,7 +126,7 @@ impl<'a> Batch<'a> {
         };
         let mut group = Group { member, head: [0; 32], callers: Vec::new() };
         seal_events(&mut group, &self.parts.origin, None, decided.events);
-        group.callers.push(Caller { request: Request::Start { new, reply } });
+        group.callers.push(Caller { request: Request::Start { new, reply }, refused: None });
         self.groups.insert(RunId(id), group);
     }
 
@@ -131,11 +138,8 @@ impl<'a> Batch<'a> {
         };
         let same = group.member.start_key.as_ref().map(|key| &key.body_hash)
             == new.key.as_ref().map(|key| &key.body_hash);
-        if same {
-            group.callers.push(Caller { request: Request::Start { new, reply } });
-        } else {
-            let _ = reply.send(Err(Refused::KeyReused));
-        }
+        let refused = (!same).then_some(Refused::KeyReused);
+        group.callers.push(Caller { request: Request::Start { new, reply }, refused });
     }
 
     fn add_act(
@@ -156,6 +160,7 @@ impl<'a> Batch<'a> {
                     return;
                 }
                 Err(error) => {
+                    self.read_failed = true;
                     tracing::error!(error = %error, run.id = id.0, "a run could not be read");
                     let _ = reply.send(Err(Refused::Unavailable));
                     return;
@@ -164,7 +169,8 @@ impl<'a> Batch<'a> {
         }
         let Some(run) = self.groups.get(&id).map(|group| Arc::clone(&group.member.run)) else { return };
         let mut decided = self.with_context(&actor, |context| decide(&run, command.clone(), context));
-        if decided.is_err() && self.groups.get(&id).is_some_and(|group| group.member.events.is_empty()) {
+        let unsure = self.groups.get(&id).is_some_and(|group| group.member.events.is_empty());
+        if decided.is_err() && unsure {
             // Refused on what may be an old state: only the stored one counts.
             match self.parts.runs.load(connection, id) {
                 Ok(Some(loaded)) if loaded.run.version != run.version => {
@@ -172,7 +178,13 @@ impl<'a> Batch<'a> {
                         self.with_context(&actor, |context| decide(&loaded.run, command.clone(), context));
                     self.groups.insert(id, Group::of(loaded));
                 }
-                Ok(_) | Err(_) => {}
+                Ok(_) => {}
+                Err(error) => {
+                    self.read_failed = true;
+                    tracing::error!(error = %error, run.id = id.0, "a run could not be read");
+                    let _ = reply.send(Err(Refused::Unavailable));
+                    return;
+                }
             }
         }
         let Some(group) = self.groups.get_mut(&id) else { return };
@@ -181,10 +193,15 @@ impl<'a> Batch<'a> {
                 let head = group.head;
                 group.member.run = Arc::new(run);
                 seal_events(group, &self.parts.origin, Some(head), events);
-                group.callers.push(Caller { request: Request::Act { run: id, command, actor, reply } });
+                let request = Request::Act { run: id, command, actor, reply };
+                group.callers.push(Caller { request, refused: None });
+            }
+            Err(rejection) if unsure => {
+                let _ = reply.send(Err(Refused::Rejected(rejection)));
             }
             Err(rejection) => {
-                let _ = reply.send(Err(Refused::Rejected(rejection)));
+                let request = Request::Act { run: id, command, actor, reply };
+                group.callers.push(Caller { request, refused: Some(Refused::Rejected(rejection)) });
             }
         }
     }
@@ -255,10 +272,17 @@ impl Group {
 
     pub fn acknowledge(self) {
         let mut first = true;
-        for caller in self.callers {
-            let repeated = matches!(caller.request, Request::Start { .. }) && !std::mem::take(&mut first);
-            let (Request::Start { reply, .. } | Request::Act { reply, .. }) = caller.request;
-            let _ = reply.send(Ok(Done { run: Arc::clone(&self.member.run), repeated }));
+        for Caller { request, refused } in self.callers {
+            let started = matches!(request, Request::Start { .. });
+            let answer = match refused {
+                Some(refused) => Err(refused),
+                None => {
+                    let repeated = started && !std::mem::take(&mut first);
+                    Ok(Done { run: Arc::clone(&self.member.run), repeated })
+                }
+            };
+            let (Request::Start { reply, .. } | Request::Act { reply, .. }) = request;
+            let _ = reply.send(answer);
         }
     }
 

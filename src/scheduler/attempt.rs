@@ -1,0 +1,144 @@
+//! One attempt: read its target, call it, submit what came of it.
+
+use super::figures::InFlight;
+use super::{Refused, Scheduler};
+use crate::actions::agent::AgentExecutor;
+use crate::actions::http::HttpExecutor;
+use crate::actions::{Call, Executor, Fault, Outcome, Target};
+use crate::engine::command::{Actor, Command};
+use crate::engine::effects::Attempt;
+use crate::engine::ids::{RunId, StepPath};
+use crate::engine::json;
+use crate::engine::protocol::UsedAs;
+use crate::store::registry::Registered;
+use futures_util::FutureExt;
+use rand::Rng;
+use serde_json::Value;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The most that one attempt may take, whatever its action says.
+const TIME_LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// What attempts are made with.
+pub struct Executors {
+    pub http: HttpExecutor,
+    pub agent: AgentExecutor,
+}
+
+/// Makes the attempt and submits what came of it.
+pub async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId, attempt: Attempt) {
+    let (began, in_flight) = (Instant::now(), InFlight::begin());
+    let (step, number) = (attempt.step.clone(), attempt.number);
+    let Some(registered) = decided_target(scheduler, &attempt) else {
+        // Somebody changed it since: the next attempt is decided, and logged, with what is registered now.
+        let again = Command::RescueStep { step: step.clone(), attempt: number };
+        return report(scheduler, run, step, number, again).await;
+    };
+    // An executor that breaks must not take its attempt with it: nobody would ever hear of it.
+    let broke = |_| Err(fault("the executor broke; the server's log says where".to_owned()));
+    let outcome = AssertUnwindSafe(execute(executors, run, attempt, &registered)).catch_unwind().await;
+    let outcome = outcome.unwrap_or_else(broke);
+    in_flight.end(outcome.is_ok());
+    let duration_ms = began.elapsed().as_millis() as u64;
+    tracing::debug!(run.id = run.0, step = %step, attempt = number, duration_ms, failed = outcome.is_err(), "attempt ended");
+    report(scheduler, run, step.clone(), number, command(step, number, outcome)).await;
+}
+
+fn command(step: StepPath, attempt: u32, outcome: Result<Outcome, Fault>) -> Command {
+    let failed =
+        |error: String, retryable| Command::FailStep { step: step.clone(), attempt, error, retryable };
+    match outcome {
+        Ok(Outcome::Done(result)) => {
+            Command::CompleteStep { step: step.clone(), attempt, result: json::normalise(result) }
+        }
+        Ok(Outcome::Accepted) => failed(
+            "the service answered 202, and callbacks are not part of this version of HMS-ACT".to_owned(),
+            false,
+        ),
+        Err(fault) => failed(fault.message, fault.retryable),
+    }
+}
+
+/// Submits what came of an attempt, and does not let go of it while the database is away.
+async fn report(scheduler: &Scheduler, run: RunId, step: StepPath, attempt: u32, command: Command) {
+    let refused = match scheduler.insist(run, command, Actor::system()).await {
+        Ok(_) => return,
+        Err(Refused::Unwritable) => {
+            let error = "its result could not be stored; the database refused it".to_owned();
+            let command = Command::FailStep { step: step.clone(), attempt, error, retryable: false };
+            match scheduler.insist(run, command, Actor::system()).await {
+                Ok(_) => return,
+                Err(refused) => refused,
+            }
+        }
+        Err(refused) => refused,
+    };
+    match refused {
+        Refused::Rejected(_) => {
+            tracing::info!(run.id = run.0, step = %step, attempt, refused = %refused, "a late result changes nothing");
+        }
+        // Stopping, or nothing at all can be written: the attempt is rescued later.
+        Refused::Unavailable | Refused::Unwritable | Refused::UnknownRun(_) | Refused::KeyReused => {
+            tracing::error!(run.id = run.0, step = %step, attempt, refused = %refused, "a result was not taken");
+        }
+    }
+}
+
+/// What the attempt was decided with. None: it is not registered any more, or has another version.
+fn decided_target(scheduler: &Scheduler, attempt: &Attempt) -> Option<Registered> {
+    let catalog = scheduler.catalog.current();
+    let registered = match attempt.used_as {
+        UsedAs::Action => catalog.action(&attempt.uses),
+        UsedAs::Agent => catalog.agent(&attempt.uses),
+    };
+    registered.filter(|registered| registered.version == attempt.action_version).cloned()
+}
+
+async fn execute(
+    executors: &Executors,
+    run: RunId,
+    attempt: Attempt,
+    registered: &Registered,
+) -> Result<Outcome, Fault> {
+    let call = Call {
+        run_id: run.0,
+        step: attempt.step.as_str().to_owned(),
+        attempt: attempt.number as i32,
+        target: Arc::new(target(registered)),
+        // In order of their keys: every attempt sends the same bytes, also one decided from the log again.
+        input: json::sorted(attempt.input),
+        payload: Arc::new(json::sorted(Value::Object((*attempt.payload).clone()))),
+        idempotency_key: attempt.idempotency_key,
+        traceparent: traceparent(),
+        callback_url: None,
+        time_limit: TIME_LIMIT,
+    };
+    match (attempt.used_as, registered.kind.as_str()) {
+        (UsedAs::Agent, _) => executors.agent.execute(&call).await,
+        (UsedAs::Action, "http") => executors.http.execute(&call).await,
+        (UsedAs::Action, "compute") => Ok(Outcome::Done(call.input)),
+        (UsedAs::Action, kind) => Err(fault(format!("this version cannot run `{kind}` actions"))),
+    }
+}
+
+fn fault(message: String) -> Fault {
+    Fault { message, retryable: false, retry_after: None }
+}
+
+fn target(registered: &Registered) -> Target {
+    Target {
+        name: registered.name.clone(),
+        kind: registered.kind.clone(),
+        config: registered.config.clone(),
+        version: registered.version,
+    }
+}
+
+/// A new trace (W3C Trace Context, level 1): version 00, random trace and parent ids, sampled.
+fn traceparent() -> String {
+    let mut bytes = [0; 24];
+    rand::rng().fill_bytes(&mut bytes);
+    format!("00-{}-{}-01", hex::encode(&bytes[..16]), hex::encode(&bytes[16..]))
+}
