@@ -2,6 +2,7 @@
 
 mod support;
 
+mod agency_log;
 mod api_lists;
 mod api_protocols;
 mod architecture;

@@ -89,8 +89,8 @@ fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
     bucket.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One IPv6 subscriber has a whole /64 to choose addresses from.
-fn network(address: IpAddr) -> String {
+/// Where somebody is, as limits count it: one IPv6 subscriber has a whole /64 to choose addresses from.
+pub fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {

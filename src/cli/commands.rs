@@ -61,7 +61,12 @@ pub fn add_user(config: &Config, name: &str, role: &str, no_password: bool) -> a
     let role = Role::parse(role).context("--role: use staff, supervisor, auditor or admin")?;
     let hash = if no_password { None } else { Some(password::hash(&ask_password()?)?) };
     with_database(config, |pool, agency| {
-        let created = users::create(&mut *pool.get()?, name, role.as_str(), hash.as_deref());
+        let created = agency.record_in(&mut *pool.get()?, |connection| {
+            let created = users::create(connection, name, role.as_str(), hash.as_deref())?;
+            let detail = json!({"user": name, "role": role.as_str()});
+            let told = created.is_some().then(|| entry("user.created", detail));
+            Ok((created, told))
+        });
         match created {
             Ok(Some(_)) => {}
             Ok(None) => bail!("there is already a user {name}"),
@@ -72,8 +77,6 @@ pub fn add_user(config: &Config, name: &str, role: &str, no_password: bool) -> a
             }
             Err(error) => return Err(error.into()),
         }
-        let detail = json!({"user": name, "role": role.as_str()});
-        agency.record(&entry("user.created", detail))?;
         println!("User {name} may now act as {}.", role.as_str());
         Ok(())
     })
@@ -96,14 +99,14 @@ pub fn token(config: &Config, user: &str, scope: &str, ttl: u32) -> anyhow::Resu
         token_keys::publish(&mut connection, key.kid(), &key.public_key())?;
         let minted = tokens::mint(&key, user, &scopes, ttl, Utc::now())?;
         let detail = json!({"user": user, "scope": scope, "ttl_seconds": ttl});
-        agency.record(&entry("token.issued", detail))?;
+        agency.record(entry("token.issued", detail))?;
         println!("{minted}");
         Ok(())
     })
 }
 
 fn entry(type_name: &'static str, detail: Value) -> AgencyEntry {
-    AgencyEntry { actor: "command line".to_owned(), type_name, status: None, detail }
+    AgencyEntry { actor: "command line".to_owned(), type_name, status: None, detail, flood: None }
 }
 
 /// Opens the database, does something with a stream of the log of its own, and closes it.

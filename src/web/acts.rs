@@ -163,7 +163,7 @@ pub async fn decide(
 async fn refused_error(site: &Site, who: &Principal, refused: Refused) -> AppError {
     if let Refused::Rejected(rejection) = &refused {
         let detail = json!({"command": rejection.to_string()});
-        if let Err(error) = site.record(who, "command.refused", Some("refused"), detail).await {
+        if let Err(error) = site.record_refusal(who, "command.refused", detail).await {
             return error;
         }
     }

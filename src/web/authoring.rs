@@ -1,7 +1,7 @@
 //! Writing protocols, actions and agents, whichever door the author comes through.
 
 use super::problem::{AppError, FieldError};
-use super::site::Site;
+use super::site::{Site, Told};
 use crate::actions::config::{check_action, check_agent};
 use crate::auth::policy::{Permission, Principal, Resource};
 use crate::engine::protocol::{Protocol, UsedAs};
@@ -55,11 +55,12 @@ pub async fn create_protocol(
     site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
     refuse(check_definition(site, &definition, "$.definition"))?;
     let by = who.user.clone();
-    let row =
-        site.read(move |connection| protocols::create(connection, None, &name, &definition, &by)).await?;
-    let detail = json!({"protocol": row.id, "name": row.name, "version": 1});
-    site.record(who, "protocol.created", None, detail).await?;
-    Ok(row)
+    site.change(who, move |connection| {
+        let row = protocols::create(connection, None, &name, &definition, &by)?;
+        let detail = json!({"protocol": row.id, "name": row.name, "version": 1});
+        Ok((row, Some(("protocol.created", detail))))
+    })
+    .await
 }
 
 /// The next version of a protocol. `expected`: the version that the author saw.
@@ -77,15 +78,15 @@ pub async fn save_protocol(
     site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
     refuse(check_definition(site, &definition, "$.definition"))?;
     let by = who.user.clone();
-    let saved = site
-        .read(move |connection| {
-            protocols::add_version(connection, id, expected, name.as_deref(), &definition, &by)
-        })
-        .await?;
-    let row = saved.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))?;
-    let detail = json!({"protocol": row.id, "name": row.name, "version": row.latest_version});
-    site.record(who, "protocol.version_saved", None, detail).await?;
-    Ok(row)
+    let saved = site.change(who, move |connection| {
+        let row = protocols::add_version(connection, id, expected, name.as_deref(), &definition, &by)?;
+        let told = row.as_ref().map(|row| {
+            let detail = json!({"protocol": row.id, "name": row.name, "version": row.latest_version});
+            ("protocol.version_saved", detail)
+        });
+        Ok((row, told))
+    });
+    saved.await?.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))
 }
 
 /// A new action or agent.
@@ -103,18 +104,16 @@ pub async fn register(
     site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
     refuse(check_config(site, registry, &name, &kind, &config))?;
     let by = who.user.clone();
-    let scheduler = site.scheduler.clone();
-    let saved = site
-        .read(move |connection| {
-            let saved = match registry {
-                Registry::Actions => registry::actions::create(connection, &name, &kind, &config, &by)?,
-                Registry::Agents => registry::agents::create(connection, &name, &kind, &config, &by)?,
-            };
-            scheduler.catalog.refresh(connection)?;
-            Ok(saved)
-        })
-        .await?;
-    record_registered(site, who, registry, &saved).await?;
+    let saved = site.change(who, move |connection| {
+        let saved = match registry {
+            Registry::Actions => registry::actions::create(connection, &name, &kind, &config, &by)?,
+            Registry::Agents => registry::agents::create(connection, &name, &kind, &config, &by)?,
+        };
+        let told = registered(registry, &saved);
+        Ok((saved, Some(told)))
+    });
+    let saved = saved.await?;
+    refresh_catalog(site).await?;
     Ok(saved)
 }
 
@@ -133,33 +132,29 @@ pub async fn change_registered(
 ) -> Result<Registered, AppError> {
     site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
     refuse(check_config(site, registry, &name, &kind, &config))?;
-    let (by, scheduler, wanted) = (who.user.clone(), site.scheduler.clone(), name.clone());
-    let saved = site
-        .read(move |connection| {
-            let saved = match registry {
-                Registry::Actions => {
-                    registry::actions::update(connection, &name, expected, &kind, &config, &by)?
-                }
-                Registry::Agents => {
-                    registry::agents::update(connection, &name, expected, &kind, &config, &by)?
-                }
-            };
-            scheduler.catalog.refresh(connection)?;
-            Ok(saved)
-        })
-        .await?;
-    let saved =
-        saved.ok_or_else(|| AppError::NotFound(format!("There is nothing registered as `{wanted}`.")))?;
-    record_registered(site, who, registry, &saved).await?;
+    let (by, wanted) = (who.user.clone(), name.clone());
+    let saved = site.change(who, move |connection| {
+        let saved = match registry {
+            Registry::Actions => registry::actions::update(connection, &name, expected, &kind, &config, &by)?,
+            Registry::Agents => registry::agents::update(connection, &name, expected, &kind, &config, &by)?,
+        };
+        let told = saved.as_ref().map(|saved| registered(registry, saved));
+        Ok((saved, told))
+    });
+    let saved = saved
+        .await?
+        .ok_or_else(|| AppError::NotFound(format!("There is nothing registered as `{wanted}`.")))?;
+    refresh_catalog(site).await?;
     Ok(saved)
 }
 
-async fn record_registered(
-    site: &Site,
-    who: &Principal,
-    registry: Registry,
-    saved: &Registered,
-) -> Result<(), AppError> {
+/// Only what is committed counts.
+async fn refresh_catalog(site: &Site) -> Result<(), AppError> {
+    let scheduler = site.scheduler.clone();
+    site.read(move |connection| scheduler.catalog.refresh(connection)).await
+}
+
+fn registered(registry: Registry, saved: &Registered) -> Told {
     let type_name = match registry {
         Registry::Actions => "action.saved",
         Registry::Agents => "agent.saved",
@@ -170,7 +165,7 @@ async fn record_registered(
     )));
     let detail =
         json!({"name": saved.name, "kind": saved.kind, "version": saved.version, "config_hash": hash});
-    site.record(who, type_name, None, detail).await
+    (type_name, detail)
 }
 
 fn check_config(site: &Site, registry: Registry, name: &str, kind: &str, config: &Value) -> Vec<FieldError> {

@@ -5,10 +5,10 @@
 
 use super::doors::Doors;
 use super::problem::AppError;
-use super::site::Site;
+use super::site::{Site, Told};
 use crate::auth::password::{self, PasswordError};
 use crate::auth::policy::{Permission, Principal, Resource, Role};
-use crate::store;
+use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::users::{self, User};
 use serde_json::json;
@@ -33,12 +33,16 @@ pub async fn create(
     let hash = hash(doors, password).await?;
     let wanted = name.clone();
     let created = site
-        .read(move |connection| Ok(users::create(connection, &wanted, role.as_str(), Some(&hash))?))
+        .change(who, move |connection| {
+            let created = users::create(connection, &wanted, role.as_str(), Some(&hash))?;
+            let told =
+                created.as_ref().map(|user| ("user.created", json!({"user": user.name, "role": user.role})));
+            Ok((created, told))
+        })
         .await?
         .ok_or_else(|| {
             AppError::field("$.name", format!("There is already a user {name}. Choose another name."))
         })?;
-    site.record(who, "user.created", None, json!({"user": created.name, "role": created.role})).await?;
     Ok(created)
 }
 
@@ -47,10 +51,7 @@ pub async fn create(
 /// # Errors
 /// 403, also for oneself; 404; 409 for the last admin.
 pub async fn set_role(site: &Site, who: &Principal, name: String, role: Role) -> Result<User, AppError> {
-    let before = change(site, who, name, Change::Role(role)).await?;
-    let detail = json!({"user": before.name, "from": before.role, "role": role.as_str()});
-    site.record(who, "user.role_changed", None, detail).await?;
-    Ok(before)
+    change(site, who, name, Change::Role(role)).await
 }
 
 /// A new password; the user's sessions end.
@@ -67,10 +68,12 @@ pub async fn set_password(
     site.permit(who, Permission::ManageUsers, Resource::Any).await?;
     let hash = hash(doors, password).await?;
     let wanted = name.clone();
-    let user = site.read(move |connection| Ok(users::set_password(connection, &wanted, &hash)?)).await?;
-    let user = user.ok_or_else(|| unknown(&name))?;
-    site.record(who, "user.password_set", None, json!({"user": user.name})).await?;
-    Ok(user)
+    let set = site.change(who, move |connection| {
+        let user = users::set_password(connection, &wanted, &hash)?;
+        let told = user.as_ref().map(|user| ("user.password_set", json!({"user": user.name})));
+        Ok((user, told))
+    });
+    set.await?.ok_or_else(|| unknown(&name))
 }
 
 /// Shuts a user out, at once.
@@ -78,9 +81,7 @@ pub async fn set_password(
 /// # Errors
 /// As [`set_role`].
 pub async fn disable(site: &Site, who: &Principal, name: String) -> Result<User, AppError> {
-    let before = change(site, who, name, Change::Disable).await?;
-    site.record(who, "user.disabled", None, json!({"user": before.name})).await?;
-    Ok(before)
+    change(site, who, name, Change::Disable).await
 }
 
 /// Lets a user in again.
@@ -88,9 +89,7 @@ pub async fn disable(site: &Site, who: &Principal, name: String) -> Result<User,
 /// # Errors
 /// As [`set_role`].
 pub async fn enable(site: &Site, who: &Principal, name: String) -> Result<User, AppError> {
-    let before = change(site, who, name, Change::Enable).await?;
-    site.record(who, "user.enabled", None, json!({"user": before.name})).await?;
-    Ok(before)
+    change(site, who, name, Change::Enable).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +107,18 @@ impl Change {
             Change::Enable => false,
         }
     }
+
+    fn told(self, before: &User) -> Told {
+        let name = &before.name;
+        match self {
+            Change::Role(role) => {
+                let detail = json!({"user": name, "from": before.role, "role": role.as_str()});
+                ("user.role_changed", detail)
+            }
+            Change::Disable => ("user.disabled", json!({"user": name})),
+            Change::Enable => ("user.enabled", json!({"user": name})),
+        }
+    }
 }
 
 /// The user as they were before the change.
@@ -118,8 +129,13 @@ async fn change(site: &Site, who: &Principal, name: String, change: Change) -> R
         return Err(AppError::Forbidden { detail, missing: None });
     }
     let wanted = name.clone();
-    let outcome = site.read(move |connection| {
-        store::transaction(connection, |connection| apply(connection, &wanted, change))
+    let outcome = site.change(who, move |connection| {
+        let outcome = apply(connection, &wanted, change)?;
+        let told = match &outcome {
+            Outcome::Changed(before) => Some(change.told(before)),
+            Outcome::Unknown | Outcome::LastAdmin => None,
+        };
+        Ok((outcome, told))
     });
     match outcome.await? {
         Outcome::Changed(before) => Ok(before),
@@ -136,11 +152,7 @@ enum Outcome {
     LastAdmin,
 }
 
-fn apply(
-    connection: &mut crate::store::Connection,
-    name: &str,
-    change: Change,
-) -> Result<Outcome, StoreError> {
+fn apply(connection: &mut Connection, name: &str, change: Change) -> Result<Outcome, StoreError> {
     let admins = users::lock_admins(connection)?;
     let Some(before) = users::get(connection, name)? else { return Ok(Outcome::Unknown) };
     if change.takes_admin_away() && admins.iter().any(|admin| admin == name) && admins.len() == 1 {

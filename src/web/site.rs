@@ -6,8 +6,9 @@ use crate::auth::policy::{Permission, Principal, Resource, allow};
 use crate::engine::command::Actor;
 use crate::engine::event::Via;
 use crate::scheduler::Scheduler;
-use crate::store::Pool;
 use crate::store::agency::{AgencyEntry, AgencyLog};
+use crate::store::error::StoreError;
+use crate::store::{Connection, Pool};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -38,7 +39,7 @@ impl Site {
     ) -> Result<(), AppError> {
         let Err(refusal) = allow(who, permission, resource) else { return Ok(()) };
         let detail = json!({"asked_for": format!("{permission:?}"), "missing": refusal.missing.as_str()});
-        self.record(who, "access.refused", Some("refused"), detail).await?;
+        self.record_refusal(who, "access.refused", detail).await?;
         Err(refusal.into())
     }
 
@@ -50,31 +51,52 @@ impl Site {
         &self,
         who: &Principal,
         type_name: &'static str,
-        status: Option<&'static str>,
         detail: Value,
     ) -> Result<(), AppError> {
-        let mut detail = detail;
-        if let (Value::Object(map), Ok(via)) = (&mut detail, serde_json::to_value(via(who))) {
-            map.insert("via".to_owned(), via);
-        }
-        self.record_as(&who.user, type_name, status, detail).await
+        self.record_entry(entry(who, type_name, detail)).await
     }
 
-    /// The same for somebody who is not signed in: `actor` is the name that was tried, or `nobody`.
+    /// The same for what was refused to somebody: a flood of it is counted.
     ///
     /// # Errors
     /// As [`Site::record`].
-    pub async fn record_as(
+    pub async fn record_refusal(
         &self,
-        actor: &str,
+        who: &Principal,
         type_name: &'static str,
-        status: Option<&'static str>,
         detail: Value,
     ) -> Result<(), AppError> {
+        let flood = Some(who.user.clone());
+        let refused = AgencyEntry { status: Some("refused"), flood, ..entry(who, type_name, detail) };
+        self.record_entry(refused).await
+    }
+
+    /// The same for somebody who is not signed in.
+    ///
+    /// # Errors
+    /// As [`Site::record`].
+    pub async fn record_entry(&self, entry: AgencyEntry) -> Result<(), AppError> {
         let agency = Arc::clone(&self.agency);
-        let entry = AgencyEntry { actor: actor.to_owned(), type_name, status, detail };
-        let written = actix_web::web::block(move || agency.record(&entry)).await;
+        let written = actix_web::web::block(move || agency.record(entry)).await;
         written.map_err(AppError::internal)?.map_err(AppError::internal)
+    }
+
+    /// Changes something and writes the entry that says so, in one transaction. `work` gives no entry when it
+    /// changed nothing.
+    ///
+    /// # Errors
+    /// 500, or what `work` says; then nothing is changed.
+    pub async fn change<T: Send + 'static>(
+        &self,
+        who: &Principal,
+        work: impl FnOnce(&mut Connection) -> Result<(T, Option<Told>), StoreError> + Send + 'static,
+    ) -> Result<T, AppError> {
+        let (agency, who) = (Arc::clone(&self.agency), who.clone());
+        let tell = move |connection: &mut Connection| {
+            let (done, told) = work(connection)?;
+            Ok((done, told.map(|(type_name, detail)| entry(&who, type_name, detail))))
+        };
+        self.read(move |connection| agency.record_in(connection, tell)).await
     }
 
     /// Does something with a connection, off the async threads.
@@ -83,9 +105,7 @@ impl Site {
     /// 500, or what `work` says.
     pub async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut crate::store::Connection) -> Result<T, crate::store::error::StoreError>
-        + Send
-        + 'static,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, AppError> {
         let pool = self.pool.clone();
         let done = actix_web::web::block(move || {
@@ -94,6 +114,16 @@ impl Site {
         });
         done.await.map_err(AppError::internal)?.map_err(AppError::from)
     }
+}
+
+/// What an entry tells of a change: its type and its detail.
+pub type Told = (&'static str, Value);
+
+fn entry(who: &Principal, type_name: &'static str, mut detail: Value) -> AgencyEntry {
+    if let (Value::Object(map), Ok(via)) = (&mut detail, serde_json::to_value(via(who))) {
+        map.insert("via".to_owned(), via);
+    }
+    AgencyEntry { actor: who.user.clone(), type_name, status: None, detail, flood: None }
 }
 
 /// Who asks, as the engine wants to know it.

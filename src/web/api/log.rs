@@ -57,7 +57,7 @@ async fn export(req: HttpRequest, site: web::Data<Site>, format: Format) -> Resu
     query.finish()?;
     // Before the first byte: an export that is not recorded does not happen.
     let detail = json!({"format": format!("{format:?}").to_lowercase(), "query": req.query_string()});
-    site.record(&who, "log.exported", None, detail).await?;
+    site.record(&who, "log.exported", detail).await?;
 
     let (sender, receiver) = mpsc::channel::<Result<web::Bytes, StoreError>>(4);
     let pool = site.pool.clone();

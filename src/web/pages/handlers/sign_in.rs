@@ -3,7 +3,9 @@
 use super::errors::local_path;
 use super::sent::{Form, Sent};
 use super::visit::{nobody, page_with, see_other};
+use crate::auth::limits::network;
 use crate::auth::session;
+use crate::store::agency::{AgencyEntry, NOBODY};
 use crate::web::pages::chrome::Chrome;
 use crate::web::pages::sign_in::{DemoUser, SignIn};
 use crate::web::principal;
@@ -43,15 +45,23 @@ pub async fn create(
     let name = sent.text("user");
     match sign_in::sign_in(&req, &name, sent.raw("password")).await {
         Ok(user) => {
-            let address = address(&req);
-            site.record_as(&user.name, "user.signed_in", None, json!({"via": via(&address)})).await?;
+            let signed_in = entry(&req, user.name, "user.signed_in");
+            if let Err(error) = site.record_entry(signed_in).await {
+                // The session is saved whatever the answer's status: nobody is signed in unrecorded.
+                session::sign_out(&req.get_session());
+                return Err(error);
+            }
             Ok(see_other(local_path(sent.raw("next"))))
         }
-        Err(error @ (AppError::Unauthorized { .. } | AppError::TooManyRequests { .. })) => {
+        Err(error @ AppError::Unauthorized { .. }) => {
             let tried: String = name.to_lowercase().chars().take(NAME).collect();
-            let actor = if tried.is_empty() { "nobody" } else { &tried };
-            let detail = json!({"via": via(&address(&req))});
-            site.record_as(actor, "user.sign_in_failed", Some("refused"), detail).await?;
+            let actor = if tried.is_empty() { NOBODY.to_owned() } else { tried };
+            record_failure(&req, &site, actor).await?;
+            refused(&req, &site, &sent, &error)
+        }
+        // No password was looked at, so the name says nothing: anybody can make up names without end.
+        Err(error @ AppError::TooManyRequests { .. }) => {
+            record_failure(&req, &site, NOBODY.to_owned()).await?;
             refused(&req, &site, &sent, &error)
         }
         Err(error) => Err(error),
@@ -64,7 +74,7 @@ pub async fn create(
 /// 500 when it cannot be recorded.
 pub async fn destroy(req: HttpRequest, site: web::Data<Site>) -> Result<HttpResponse, AppError> {
     if let Some(who) = principal::signed_in(&req).await? {
-        site.record(&who, "user.signed_out", None, json!({})).await?;
+        site.record(&who, "user.signed_out", json!({})).await?;
     }
     session::sign_out(&req.get_session());
     Ok(see_other("/sign-in"))
@@ -108,10 +118,16 @@ fn demo_users() -> Vec<DemoUser> {
     .into()
 }
 
-fn address(req: &HttpRequest) -> Option<String> {
-    req.peer_addr().map(|address| address.ip().to_string())
+/// The log cannot be emptied, so a flood is counted by where it comes from, whatever names it tries.
+async fn record_failure(req: &HttpRequest, site: &Site, actor: String) -> Result<(), AppError> {
+    let from = req.peer_addr().map_or_else(|| "unknown".to_owned(), |address| network(address.ip()));
+    let failed = entry(req, actor, "user.sign_in_failed");
+    site.record_entry(AgencyEntry { status: Some("refused"), flood: Some(from), ..failed }).await
 }
 
-fn via(address: &Option<String>) -> serde_json::Value {
-    json!({"auth": "password", "address": address, "request_id": request_id::current().map(|id| id.to_string())})
+fn entry(req: &HttpRequest, actor: String, type_name: &'static str) -> AgencyEntry {
+    let address = req.peer_addr().map(|address| address.ip().to_string());
+    let request_id = request_id::current().map(|id| id.to_string());
+    let detail = json!({"via": {"auth": "password", "address": address, "request_id": request_id}});
+    AgencyEntry { actor, type_name, status: None, detail, flood: None }
 }
