@@ -14,6 +14,7 @@ mod kill;
 mod licence_walk;
 mod log_exports;
 mod log_privileges;
+mod outage;
 mod schema;
 mod two_instances;
 mod verify;

@@ -3,7 +3,7 @@
 //! Starts only what was committed, and reports by command: it never writes a run. An attempt that is stopped or
 //! lost is not an error here, for the engine knows by its number that a later result is old.
 
-use super::{Scheduler, stopped};
+use super::{Refused, Scheduler, stopped};
 use crate::actions::agent::AgentExecutor;
 use crate::actions::http::HttpExecutor;
 use crate::actions::{Call, Executor, Fault, Outcome, Target};
@@ -26,6 +26,9 @@ const MAX_IN_FLIGHT: usize = 512;
 const TIME_LIMIT: Duration = Duration::from_secs(60 * 60);
 /// Attempts in flight when the app stops get this long to end; what is left is rescued by the next start.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Between two tries to write what came of an attempt.
+const REPORT_AGAIN: Duration = Duration::from_secs(1);
 
 pub enum Work {
     Start {
@@ -141,8 +144,24 @@ async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId, att
             retryable: fault.retryable,
         },
     };
-    if let Err(refused) = scheduler.act(run, command, Actor::system()).await {
-        tracing::info!(run.id = run.0, step = %step, attempt = number, refused = %refused, "a late result changes nothing");
+    report(scheduler, run, command).await;
+}
+
+/// Submits what came of an attempt. While it cannot be written it is kept here and tried again: nobody else has it,
+/// and as long as this instance lives nobody rescues the attempt.
+async fn report(scheduler: &Scheduler, run: RunId, command: Command) {
+    loop {
+        match scheduler.act(run, command.clone(), Actor::system()).await {
+            Ok(_) => return,
+            Err(Refused::Unavailable) => {
+                tracing::warn!(run.id = run.0, "a result could not be written; it is kept and tried again");
+                tokio::time::sleep(REPORT_AGAIN).await;
+            }
+            Err(refused) => {
+                tracing::info!(run.id = run.0, refused = %refused, "a late result changes nothing");
+                return;
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! An instance is gone when its lease ran out by the database's clock, or when it ran on this machine in this data
 //! directory and holds its lock file no more: then nobody waits for the lease.
 
-use super::{Scheduler, stopped};
+use super::{Refused, Scheduler, stopped};
 use crate::engine::command::{Actor, Command};
 use crate::engine::state::{RunId, StepStatus};
 use crate::store::error::StoreError;
@@ -126,16 +126,22 @@ pub async fn run(
         let (kept, looked) = beat.await.ok()?;
         membership = kept;
         match looked {
-            Ok(true) => rescue_lost(&scheduler, &pool, &membership).await,
+            Ok(true) => {
+                if !rescue_lost(&scheduler, &pool, &membership).await {
+                    // Forgets whom it saw, so that the next beat looks again.
+                    membership.seen.clear();
+                }
+            }
             Ok(false) => {}
             Err(error) => tracing::warn!(error = %error, "the heartbeat could not be written"),
         }
     }
 }
 
-async fn rescue_lost(scheduler: &Scheduler, pool: &Pool, membership: &Membership) {
+/// False: not all of them could be read or written; look again.
+async fn rescue_lost(scheduler: &Scheduler, pool: &Pool, membership: &Membership) -> bool {
     let live: Vec<i64> = membership.seen.iter().copied().collect();
-    let mut after = 0;
+    let (mut after, mut complete) = (0, true);
     loop {
         let (pool, live_now) = (pool.clone(), live.clone());
         let read = tokio::task::spawn_blocking(move || {
@@ -144,30 +150,36 @@ async fn rescue_lost(scheduler: &Scheduler, pool: &Pool, membership: &Membership
         });
         let lost = match read.await {
             Ok(Ok(lost)) => lost,
-            Ok(Err(error)) => return tracing::warn!(error = %error, "lost runs could not be read"),
-            Err(_) => return,
+            Ok(Err(error)) => {
+                tracing::warn!(error = %error, "lost runs could not be read");
+                return false;
+            }
+            Err(_) => return false,
         };
-        let Some(last) = lost.last().copied() else { return };
+        let Some(last) = lost.last().copied() else { return complete };
         let rescues = lost.iter().map(|id| rescue(scheduler, &membership.seen, RunId(*id)));
-        futures_util::future::join_all(rescues).await;
+        complete &= futures_util::future::join_all(rescues).await.into_iter().all(|rescued| rescued);
         tracing::info!(runs = lost.len(), "runs of instances that are gone were looked at");
         after = last;
     }
 }
 
-/// Rescues the attempts of one run that are on no live instance.
-async fn rescue(scheduler: &Scheduler, live: &BTreeSet<i64>, id: RunId) {
-    let Ok(run) = scheduler.look(id).await else { return };
+/// Rescues the attempts of one run that are on no live instance. False: the database did not take it.
+async fn rescue(scheduler: &Scheduler, live: &BTreeSet<i64>, id: RunId) -> bool {
+    let Ok(run) = scheduler.look(id).await else { return false };
     let lost: Vec<_> = run
         .open_steps()
         .filter(|(_, step)| step.status == StepStatus::Running)
         .filter(|(_, step)| step.instance.is_some_and(|instance| !live.contains(&instance.0)))
         .map(|(path, step)| (path.clone(), step.attempt))
         .collect();
+    let mut rescued = true;
     for (step, attempt) in lost {
-        // Refused: another instance was faster.
-        let _ = scheduler.act(id, Command::RescueStep { step, attempt }, Actor::system()).await;
+        // Any other refusal: another instance was faster.
+        let done = scheduler.act(id, Command::RescueStep { step, attempt }, Actor::system()).await;
+        rescued &= !matches!(done, Err(Refused::Unavailable));
     }
+    rescued
 }
 
 fn lock_path(lock_dir: &Path, id: i64) -> PathBuf {
