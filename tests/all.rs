@@ -8,6 +8,7 @@ mod architecture;
 mod bad_credentials;
 mod bad_input;
 mod bootstrap;
+mod browser;
 mod embedded;
 mod engine_properties;
 mod kill;

@@ -6,10 +6,9 @@ use hms_act::engine::apply::{apply, begin};
 use hms_act::engine::command::{Actor, Catalog, CatalogEntry, Command, Context, Rejection, StartRun};
 use hms_act::engine::decide::{Decided, decide, start};
 use hms_act::engine::event::{EventKind, Recorded};
+use hms_act::engine::ids::{ApprovalId, InstanceId, RunId, StepPath};
 use hms_act::engine::protocol::Protocol;
-use hms_act::engine::state::{
-    ApprovalId, Choice, InstanceId, ProtocolRef, Run, RunId, RunStatus, StepPath, StepStatus,
-};
+use hms_act::engine::state::{Choice, ProtocolRef, Run, RunStatus, StepStatus};
 use hms_act::engine::{effects, json as engine_json};
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use crate::app::database::Database;
 use crate::audit::chain::{ChainCheck, Finding, Stored};
 use crate::config::Config;
-use crate::engine::state::RunId;
+use crate::engine::ids::RunId;
 use crate::store::protocols::ProtocolCache;
 use crate::store::{Connection, log, runs};
 use std::process::ExitCode;

@@ -39,7 +39,14 @@ pub async fn list() -> HttpResponse {
 pub async fn show(license_id: web::Path<String>) -> HttpResponse {
     let found = license_id.parse().ok().and_then(application);
     match found {
-        Some(application) => HttpResponse::Ok().json(application),
+        Some(application) => {
+            // What it is made to show is for the list; a real register would not say.
+            let mut application = application.clone();
+            if let Some(fields) = application.as_object_mut() {
+                fields.shift_remove("about");
+            }
+            HttpResponse::Ok().json(application)
+        }
         None => {
             let numbers: Vec<String> =
                 applications().iter().map(|known| known["license_id"].to_string()).collect();

@@ -3,10 +3,9 @@
 //! The only code that writes a run. It accepts whatever the log says; whether something may happen is `decide`'s.
 
 use super::event::{EventKind, Recorded};
+use super::ids::{InstanceId, RunId, StepPath};
 use super::protocol::{Protocol, Task};
-use super::state::{
-    Approval, Choice, Decision, InstanceId, ProtocolRef, Run, RunId, RunStatus, Step, StepPath, StepStatus,
-};
+use super::state::{Approval, Choice, Decision, ProtocolRef, Run, RunStatus, Step, StepStatus};
 use chrono::{DateTime, Utc};
 use indexmap::IndexMap;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! A step's checksum and idempotency key: what makes it the same thing asked twice.
 
+use super::ids::{RunId, StepPath};
 use super::json;
-use super::state::{RunId, StepPath};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -1,7 +1,8 @@
 //! What may be asked of a run, and how it is refused.
 
 use super::event::Via;
-use super::state::{ApprovalId, Choice, InstanceId, Payload, ProtocolRef, RunId, RunStatus, StepPath};
+use super::ids::{ApprovalId, InstanceId, RunId, StepPath};
+use super::state::{Choice, Payload, ProtocolRef, RunStatus};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::sync::Arc;

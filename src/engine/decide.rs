@@ -8,8 +8,9 @@ mod advance;
 use super::apply::{apply, begin};
 use super::command::{Actor, Command, Context, Rejection, StartRun};
 use super::event::{Event, EventKind, Recorded};
+use super::ids::{ApprovalId, StepPath};
 use super::protocol::{OnReject, Work};
-use super::state::{ApprovalId, Choice, Run, RunStatus, Step, StepPath, StepStatus};
+use super::state::{Choice, Run, RunStatus, Step, StepStatus};
 use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::Value;
 

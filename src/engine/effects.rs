@@ -3,8 +3,9 @@
 //! Read from committed state only; a crash loses no effect, because it follows from the state again.
 
 use super::expression::ExpressionError;
+use super::ids::{InstanceId, StepPath};
 use super::protocol::{Invocation, UsedAs, Work};
-use super::state::{InstanceId, Payload, Run, Step, StepPath, StepStatus};
+use super::state::{Payload, Run, Step, StepStatus};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! What happened to a run. Each event becomes one entry of the activity log, and a run is the fold of its events.
 
+use super::ids::{ApprovalId, InstanceId, RunId, StepPath};
 use super::protocol::Approvers;
-use super::state::{ApprovalId, Choice, InstanceId, ProtocolRef, RunId, RunStatus, StepPath, StepStatus};
+use super::state::{Choice, ProtocolRef, RunStatus, StepStatus};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -39,6 +39,7 @@ pub mod decide;
 pub mod effects;
 pub mod event;
 pub mod expression;
+pub mod ids;
 pub mod json;
 pub mod protocol;
 pub mod state;

@@ -1,6 +1,6 @@
 //! Who is told that something was committed: live pages, long polls, other parts of the app.
 
-use crate::engine::state::RunId;
+use crate::engine::ids::RunId;
 use tokio::sync::broadcast;
 
 /// Changes that a slow listener may lag behind before it is told to look for itself.

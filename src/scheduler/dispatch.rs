@@ -3,14 +3,16 @@
 //! Starts only what was committed, and reports by command: it never writes a run. An attempt that is stopped or
 //! lost is not an error here, for the engine knows by its number that a later result is old.
 
+use super::figures::InFlight;
 use super::{Refused, Scheduler, stopped};
 use crate::actions::agent::AgentExecutor;
 use crate::actions::http::HttpExecutor;
 use crate::actions::{Call, Executor, Fault, Outcome, Target};
 use crate::engine::command::{Actor, Command};
 use crate::engine::effects::Attempt;
+use crate::engine::ids::{RunId, StepPath};
 use crate::engine::protocol::UsedAs;
-use crate::engine::state::{Run, RunId};
+use crate::engine::state::Run;
 use crate::store::registry::Registered;
 use rand::Rng;
 use serde_json::Value;
@@ -27,7 +29,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(60 * 60);
 /// Attempts in flight when the app stops get this long to end; what is left is rescued by the next start.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Between two tries to write what came of an attempt.
+/// Between two tries to report while the database writes nothing.
 const REPORT_AGAIN: Duration = Duration::from_secs(1);
 
 pub enum Work {
@@ -118,9 +120,10 @@ impl Dispatch {
 }
 
 async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId, attempt: Attempt) {
-    let began = Instant::now();
+    let (began, in_flight) = (Instant::now(), InFlight::begin());
     let (step, number) = (attempt.step.clone(), attempt.number);
     let outcome = execute(scheduler, executors, run, attempt).await;
+    in_flight.end(outcome.is_ok());
     let duration_ms = began.elapsed().as_millis() as u64;
     let failed = outcome.as_ref().err().map(|fault| fault.message.clone());
     tracing::debug!(run.id = run.0, step = %step, attempt = number, duration_ms, failed = failed.is_some(), "attempt ended");
@@ -144,25 +147,28 @@ async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId, att
             retryable: fault.retryable,
         },
     };
-    report(scheduler, run, command).await;
+    report(scheduler, run, step, number, command).await;
 }
 
-/// Submits what came of an attempt. While it cannot be written it is kept here and tried again: nobody else has it,
-/// and as long as this instance lives nobody rescues the attempt.
-async fn report(scheduler: &Scheduler, run: RunId, command: Command) {
-    loop {
-        match scheduler.act(run, command.clone(), Actor::system()).await {
+/// Submits what came of an attempt, and does not let go of it while the database is away or writes nothing at all:
+/// nobody else has it, and nobody rescues an attempt of a live instance.
+async fn report(scheduler: &Scheduler, run: RunId, step: StepPath, attempt: u32, command: Command) {
+    let refused = loop {
+        match scheduler.insist(run, command.clone(), Actor::system()).await {
             Ok(_) => return,
-            Err(Refused::Unavailable) => {
-                tracing::warn!(run.id = run.0, "a result could not be written; it is kept and tried again");
-                tokio::time::sleep(REPORT_AGAIN).await;
-            }
-            Err(refused) => {
-                tracing::info!(run.id = run.0, refused = %refused, "a late result changes nothing");
-                return;
-            }
+            Err(Refused::Unwritable) => {}
+            Err(refused) => break refused,
         }
-    }
+        let error = "its result could not be stored; the database refused it".to_owned();
+        let failed = Command::FailStep { step: step.clone(), attempt, error, retryable: false };
+        match scheduler.insist(run, failed, Actor::system()).await {
+            Ok(_) => return,
+            // Then it was not the result: the disk is full, or a right is missing.
+            Err(Refused::Unwritable) => tokio::time::sleep(REPORT_AGAIN).await,
+            Err(refused) => break refused,
+        }
+    };
+    tracing::info!(run.id = run.0, step = %step, attempt, refused = %refused, "what came of an attempt was not taken");
 }
 
 async fn execute(

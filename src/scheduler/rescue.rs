@@ -5,7 +5,8 @@
 
 use super::{Refused, Scheduler, stopped};
 use crate::engine::command::{Actor, Command};
-use crate::engine::state::{RunId, StepStatus};
+use crate::engine::ids::RunId;
+use crate::engine::state::StepStatus;
 use crate::store::error::StoreError;
 use crate::store::pool::Pool;
 use crate::store::{instances, runs};
@@ -176,8 +177,8 @@ async fn rescue(scheduler: &Scheduler, live: &BTreeSet<i64>, id: RunId) -> bool 
     let mut rescued = true;
     for (step, attempt) in lost {
         // Any other refusal: another instance was faster.
-        let done = scheduler.act(id, Command::RescueStep { step, attempt }, Actor::system()).await;
-        rescued &= !matches!(done, Err(Refused::Unavailable));
+        let done = scheduler.insist(id, Command::RescueStep { step, attempt }, Actor::system()).await;
+        rescued &= !matches!(done, Err(Refused::Unavailable | Refused::Unwritable));
     }
     rescued
 }

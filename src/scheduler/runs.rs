@@ -1,6 +1,6 @@
 //! Runs in memory, each at a known version.
 
-use crate::engine::state::RunId;
+use crate::engine::ids::RunId;
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::protocols::ProtocolCache;

@@ -2,7 +2,7 @@
 
 use super::{Scheduler, stopped};
 use crate::engine::command::{Actor, Command};
-use crate::engine::state::{RunId, StepPath};
+use crate::engine::ids::{RunId, StepPath};
 use crate::store::instances::{DueTimer, due_timers};
 use crate::store::pool::Pool;
 use chrono::Utc;

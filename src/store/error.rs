@@ -27,22 +27,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the connection broke under a statement: if that was COMMIT, nobody knows what is stored.
-    pub fn connection_broke(&self) -> bool {
-        use diesel::result::{DatabaseErrorKind, Error};
-        matches!(
-            self,
-            StoreError::Database(
-                Error::DatabaseError(
-                    DatabaseErrorKind::ClosedConnection
-                        | DatabaseErrorKind::UnableToSendCommand
-                        | DatabaseErrorKind::Unknown,
-                    _
-                ) | Error::BrokenTransactionManager
-            )
-        )
-    }
-
     /// The connection string in the setting `variable` led nowhere.
     pub(super) fn unreachable(variable: &str, conninfo: &Conninfo, error: &ConnectionError) -> Self {
         let reason = conninfo.redact(&one_line(&error.to_string()));

@@ -7,7 +7,8 @@ use super::problem::{AppError, FieldError};
 use super::site::{Site, actor};
 use crate::auth::policy::{Permission, Principal, Resource};
 use crate::engine::command::{Command, Rejection};
-use crate::engine::state::{ApprovalId, Choice, Payload, ProtocolRef, Run, RunId};
+use crate::engine::ids::{ApprovalId, RunId};
+use crate::engine::state::{Choice, Payload, ProtocolRef, Run};
 use crate::scheduler::{Done, NewRun, Refused};
 use crate::store::batch::StartKey;
 use crate::store::error::StoreError;
@@ -43,6 +44,11 @@ pub async fn start_run(
         return Err(AppError::field("$.protocol_id", message));
     };
     let payload = crate::engine::json::normalise_map(payload);
+    let taken = protocol.tasks.iter().filter(|task| payload.contains_key(&task.saves));
+    let taken: Vec<FieldError> = taken.map(|task| overwritten(&task.saves, &task.id)).collect();
+    if !taken.is_empty() {
+        return Err(AppError::Unprocessable { errors: taken });
+    }
     if let Some(schema) = &protocol.input {
         let errors = input_errors(schema, &payload)?;
         if !errors.is_empty() {
@@ -54,6 +60,14 @@ pub async fn start_run(
     match site.scheduler.start(new).await {
         Ok(done) => Ok(done),
         Err(refused) => Err(refused_error(site, who, refused).await),
+    }
+}
+
+/// A field of the payload that a step's result would overwrite without a word.
+fn overwritten(key: &str, task: &str) -> FieldError {
+    FieldError {
+        path: format!("$.payload.{key}"),
+        message: format!("is where the result of the task `{task}` goes. Use another name for this field."),
     }
 }
 
@@ -164,6 +178,7 @@ fn plain_refusal(refused: &Refused) -> AppError {
             "Idempotency-Key",
             "This key was already used with another body. Send the same body, or use a new key.",
         ),
+        Refused::Unwritable => AppError::internal(anyhow::anyhow!("{refused}")),
         Refused::Unavailable => AppError::Unavailable {
             detail: "The database does not answer, so nothing was done. Try again in a moment.".to_owned(),
             retry_after: 2,

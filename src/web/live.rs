@@ -6,7 +6,7 @@
 use super::problem::AppError;
 use super::site::Site;
 use crate::auth::session;
-use crate::engine::state::RunId;
+use crate::engine::ids::RunId;
 use crate::scheduler::changes::Listener;
 use crate::store::sessions;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, ContentEncoding};

@@ -45,7 +45,7 @@ pub async fn create(
 /// Another role. It counts from the user's next request on; they sign in again.
 ///
 /// # Errors
-/// 403; 404; 409 for oneself and for the last admin.
+/// 403, also for oneself; 404; 409 for the last admin.
 pub async fn set_role(site: &Site, who: &Principal, name: String, role: Role) -> Result<User, AppError> {
     let before = change(site, who, name, Change::Role(role)).await?;
     let detail = json!({"user": before.name, "from": before.role, "role": role.as_str()});
@@ -114,7 +114,8 @@ impl Change {
 async fn change(site: &Site, who: &Principal, name: String, change: Change) -> Result<User, AppError> {
     site.permit(who, Permission::ManageUsers, Resource::Any).await?;
     if name == who.user {
-        return Err(AppError::conflict("You cannot change your own rights. Ask another admin to do it."));
+        let detail = "You cannot change your own rights. Ask another admin to do it.".to_owned();
+        return Err(AppError::Forbidden { detail, missing: None });
     }
     let wanted = name.clone();
     let outcome = site.read(move |connection| {

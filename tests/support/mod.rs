@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod browser;
 pub mod client;
 pub mod postgres;
 pub mod process;

@@ -67,6 +67,10 @@ impl TestServer {
         TestServer { running, caller, database, scratch, _seat: seat }
     }
 
+    pub fn base_url(&self) -> &str {
+        self.running.base_url()
+    }
+
     /// A token for a user, limited to scopes.
     pub fn token(&self, user: &str, scopes: &str) -> String {
         token(self.scratch.path(), user, scopes)

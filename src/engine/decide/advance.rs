@@ -5,8 +5,9 @@ use crate::engine::checksum::{Asked, checksum, idempotency_key};
 use crate::engine::command::{Actor, Context};
 use crate::engine::effects;
 use crate::engine::event::EventKind;
+use crate::engine::ids::StepPath;
 use crate::engine::protocol::{Hitl, Invocation, Task, UsedAs, Work};
-use crate::engine::state::{RunStatus, StepPath, StepStatus};
+use crate::engine::state::{RunStatus, StepStatus};
 use serde_json::Value;
 use std::sync::Arc;
 

@@ -107,7 +107,7 @@ impl Protocol {
 
     /// The tasks with the index that leads to each, in order. The state model addresses a task by such a path,
     /// so that branches of groups find their place here.
-    pub fn task(&self, path: &super::state::StepPath) -> Option<&Task> {
+    pub fn task(&self, path: &super::ids::StepPath) -> Option<&Task> {
         let id = path.task_id();
         self.tasks.iter().find(|task| task.id == id)
     }

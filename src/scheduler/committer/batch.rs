@@ -10,7 +10,8 @@ use crate::engine::command::{Actor, Command, Context, StartRun};
 use crate::engine::decide::{Decided, decide, start};
 use crate::engine::effects;
 use crate::engine::event::{EventKind, Recorded};
-use crate::engine::state::{ApprovalId, InstanceId, Run, RunId};
+use crate::engine::ids::{ApprovalId, InstanceId, RunId};
+use crate::engine::state::Run;
 use crate::store::Connection;
 use crate::store::batch::Member;
 use crate::store::error::StoreError;
@@ -216,6 +217,11 @@ impl Group {
         let member =
             Member { start_key: None, before, run: loaded.run, events: Vec::new(), sealed: Vec::new() };
         Group { member, head: loaded.head, callers: Vec::new() }
+    }
+
+    /// Commands that are in it.
+    pub fn commands(&self) -> usize {
+        self.callers.len()
     }
 
     pub fn loaded(&self) -> Loaded {

@@ -8,7 +8,7 @@ use super::log::stream;
 use super::path_id;
 use super::query::Query;
 use crate::audit::chain::Stored;
-use crate::engine::state::RunId;
+use crate::engine::ids::RunId;
 use crate::scheduler::stopped;
 use crate::store::log;
 use actix_web::http::header;

@@ -6,12 +6,12 @@ use crate::engine::protocol::Approvers;
 
 /// Why the viewer cannot decide. None: the viewer can.
 pub fn bar(who: &Principal, approvers: &Approvers, four_eyes: bool, run_starter: &str) -> Option<String> {
+    if four_eyes && who.user == run_starter {
+        return Some(Rejection::FourEyes.to_string());
+    }
     let holds = |role: &String| who.role.holds().iter().any(|held| held.as_str() == role);
     if !(approvers.users.contains(&who.user) || approvers.roles.iter().any(holds)) {
         return Some(Rejection::NotAnApprover { who: approvers.in_words() }.to_string());
-    }
-    if four_eyes && who.user == run_starter {
-        return Some(Rejection::FourEyes.to_string());
     }
     allow(who, Permission::Decide, Resource::Any).err().map(|refusal| refusal.message)
 }

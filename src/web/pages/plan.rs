@@ -8,8 +8,9 @@ use super::moment::{Moment, duration};
 use super::reading;
 use super::run::Step as StepView;
 use super::status::Status;
-use crate::engine::protocol::{Invocation, Task, Work};
-use crate::engine::state::{Choice, Run, RunStatus, Step, StepPath, StepStatus};
+use crate::engine::ids::StepPath;
+use crate::engine::protocol::{Task, Work};
+use crate::engine::state::{Choice, Run, RunStatus, Step, StepStatus};
 use chrono::{DateTime, Utc};
 
 /// Where the run stands.
@@ -96,8 +97,7 @@ fn step_view(run: &Run, number: usize, task: &Task) -> StepView {
 
 fn begun(run: &Run, task: &Task, step: &Step, view: StepView) -> StepView {
     let result = match (step.status, &task.work) {
-        (StepStatus::Done, Work::Script(call)) => read(run, task, call, "action"),
-        (StepStatus::Done, Work::Agent(call)) => read(run, task, call, "agent"),
+        (StepStatus::Done, Work::Script(_) | Work::Agent(_)) => read(run, task),
         _ => reading::Reading::default(),
     };
     let took = (!step.status.is_open()).then(|| duration(step.changed_at - step.started_at));
@@ -116,9 +116,12 @@ fn begun(run: &Run, task: &Task, step: &Step, view: StepView) -> StepView {
     }
 }
 
-fn read(run: &Run, task: &Task, call: &Invocation, noun: &str) -> reading::Reading {
+fn read(run: &Run, task: &Task) -> reading::Reading {
     let Some(result) = run.payload.get(&task.saves) else { return reading::Reading::default() };
-    reading::read(result, &format!("Said by the {noun} “{}”.", call.uses))
+    match &task.work {
+        Work::Agent(call) => reading::read(result, Some(&call.uses)),
+        Work::Script(_) | Work::Hitl(_) => reading::read(result, None),
+    }
 }
 
 fn by(work: &Work) -> &'static str {
@@ -201,11 +204,7 @@ pub fn evidence(run: &Run, before: &StepPath) -> Evidence {
     let (mut found, mut has_application) = (Evidence::default(), false);
     for task in tasks.iter().take_while(|task| task.id != before.task_id()) {
         let Some(result) = run.payload.get(&task.saves) else { continue };
-        let reading = match &task.work {
-            Work::Script(call) => read(run, task, call, "action"),
-            Work::Agent(call) => read(run, task, call, "agent"),
-            Work::Hitl(_) => reading::Reading { rest: facts::short(result), ..Default::default() },
-        };
+        let reading = read(run, task);
         let plain = reading.assessment.is_none() && reading.letter.is_none();
         if let (true, false, Work::Script(_), Some(fields)) =
             (plain, has_application, &task.work, result.as_object())
@@ -227,7 +226,7 @@ pub fn evidence(run: &Run, before: &StepPath) -> Evidence {
 /// The risk that an agent of the run stated last.
 pub fn risk(run: &Run) -> Option<super::assessment::RiskLevel> {
     let agents = run.protocol.tasks.iter().filter(|task| matches!(task.work, Work::Agent(_)));
-    agents.filter_map(|task| reading::risk(run.payload.get(&task.saves)?)).last()
+    agents.filter_map(|task| reading::risk(run.payload.get(&task.saves)?)).next_back()
 }
 
 /// How long it has taken, or took.

@@ -15,13 +15,13 @@ pub struct Reading {
     pub rest: Vec<Fact>,
 }
 
-/// Reads a result; `source` says who gave it.
-pub fn read(result: &Value, source: &str) -> Reading {
+/// Reads a result. `agent` gave it; None: no agent, and what it says of risks only repeats one.
+pub fn read(result: &Value, agent: Option<&str>) -> Reading {
     let Value::Object(map) = result else {
         return Reading { rest: facts::short(result), ..Reading::default() };
     };
     let mut rest = map.clone();
-    let assessment = assessment(&mut rest, source);
+    let assessment = agent.and_then(|agent| assessment(&mut rest, agent));
     let letter = take_text(&mut rest, &["letter"]);
     Reading { assessment, letter, rest: facts::short(&Value::Object(rest)) }
 }
@@ -31,7 +31,7 @@ pub fn risk(result: &Value) -> Option<RiskLevel> {
     result.get("risk").and_then(Value::as_str).map(RiskLevel::parse)
 }
 
-fn assessment(map: &mut Map<String, Value>, source: &str) -> Option<Assessment> {
+fn assessment(map: &mut Map<String, Value>, agent: &str) -> Option<Assessment> {
     let risk = RiskLevel::parse(map.get("risk")?.as_str()?);
     map.shift_remove("risk");
     let headline = take_text(map, &["summary", "headline", "explanation"]);
@@ -54,7 +54,7 @@ fn assessment(map: &mut Map<String, Value>, source: &str) -> Option<Assessment> 
         headline: headline.unwrap_or_else(|| risk.word().to_owned()),
         reasons,
         matches: matches.unwrap_or_default(),
-        source: source.to_owned(),
+        source: format!("Said by the agent “{agent}”."),
     })
 }
 
@@ -116,7 +116,7 @@ mod tests {
             &json!({"risk": "high", "score": 0.97, "summary": "One name is listed.", "matches": [{
                 "party": "Vostok", "party_role": "Consignee", "score": 0.966, "entry": "VOSTOK LLC",
                 "matched_name": "VOSTOCK", "reasons": ["the same sound"], "list": "Entity List", "entry_id": "9"}]}),
-            "Said by it.",
+            Some("screening"),
         );
         let assessment = reading.assessment.expect("an assessment");
         assert!(assessment.is_high());
@@ -131,18 +131,19 @@ mod tests {
 
     #[test]
     fn unknown_shapes_stay_facts() {
-        let reading = read(&json!({"risk": "odd", "matches": [{"a": 1}], "reasons": "one"}), "x");
+        let reading = read(&json!({"risk": "odd", "matches": [{"a": 1}], "reasons": "one"}), Some("x"));
         let assessment = reading.assessment.expect("a risk is stated");
         assert_eq!(assessment.risk, RiskLevel::Unknown);
         assert!(assessment.matches.is_empty() && !reading.rest.is_empty());
-        assert!(read(&json!({"risk": 3}), "x").assessment.is_none());
-        assert_eq!(read(&json!([1, 2]), "x").rest.len(), 2);
+        assert!(read(&json!({"risk": 3}), Some("x")).assessment.is_none());
+        assert_eq!(read(&json!([1, 2]), Some("x")).rest.len(), 2);
     }
 
     #[test]
     fn letter_is_taken_as_text() {
-        let reading = read(&json!({"letter": "Dear …", "date": "2026-02-16"}), "x");
+        let reading = read(&json!({"letter": "Dear …", "risk": "high"}), None);
         assert_eq!(reading.letter.as_deref(), Some("Dear …"));
-        assert_eq!(reading.rest.len(), 1);
+        assert!(reading.assessment.is_none());
+        assert_eq!(reading.rest.len(), 1, "what a service repeats of a risk is a fact like any other");
     }
 }

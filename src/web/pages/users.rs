@@ -8,7 +8,6 @@ use askama::Template;
 
 /// Forms, each with `csrf`: `POST /users` (`name`, `role`, `password`), `POST /users/{name}/role` (`role`),
 /// `POST /users/{name}/password` (`password`),
-/// `POST /users/{name}/password` (`password`),
 /// `POST /users/{name}/disable` and `POST /users/{name}/enable`.
 #[derive(Template)]
 #[template(path = "users.html")]

@@ -5,7 +5,8 @@ use super::run::reason_problem;
 use super::sent::{Form, Sent};
 use super::visit::{Visit, id, page, page_with, see_other};
 use crate::auth::policy::Principal;
-use crate::engine::state::{Choice, Run, StepPath};
+use crate::engine::ids::StepPath;
+use crate::engine::state::{Choice, Run};
 use crate::store::approvals::ApprovalRow;
 use crate::web::acts;
 use crate::web::pages::approval::{Answer, Approval, Decided, Evidence};
@@ -140,7 +141,7 @@ fn answer(row: &ApprovalRow, run: &Run, who: &Principal, typed: Typed) -> Answer
     match approvers::bar(who, &row.approvers(), row.four_eyes, &row.run_starter) {
         None => Answer::Open { decision: typed.decision, reason: typed.reason },
         Some(why) => {
-            let others = approvers::who_may(&row.approvers(), row.four_eyes, &row.run_starter);
+            let others = approvers::who_may(&row.approvers(), false, &row.run_starter);
             Answer::Barred(if why == others { why } else { format!("{why} {others}") })
         }
     }

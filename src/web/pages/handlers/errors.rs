@@ -121,7 +121,12 @@ fn view(chrome: Chrome, status: StatusCode, error: Option<&AppError>) -> ErrorPa
             &["Go back, and ask somebody who may."],
         ),
         (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => ErrorPage::not_found(chrome),
-        (_, StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED) => ErrorPage::conflict(chrome, &sentence),
+        (_, StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED) => ErrorPage::plain(
+            chrome,
+            "Not as things stand",
+            &sentence,
+            &["Go back and load the page again to see how things stand now."],
+        ),
         (_, StatusCode::PAYLOAD_TOO_LARGE) => ErrorPage::plain(
             chrome,
             "That is too much",

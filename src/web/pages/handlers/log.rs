@@ -6,8 +6,9 @@ use super::sent::{Sent, address};
 use super::visit::{Visit, page_with};
 use crate::audit::chain::Stored;
 use crate::auth::policy::Permission;
+use crate::engine::ids::RunId;
 use crate::engine::protocol::Protocol;
-use crate::engine::state::{RunId, RunStatus, StepStatus};
+use crate::engine::state::{RunStatus, StepStatus};
 use crate::scheduler::Scheduler;
 use crate::store::Connection;
 use crate::store::error::StoreError;
@@ -41,7 +42,7 @@ pub async fn index(visit: Visit, req: HttpRequest) -> Result<HttpResponse, AppEr
             return Ok((Vec::new(), 0, None));
         }
         let mut found = store::page(connection, &filter, LogOrder::NewestFirst, cursor, PAGE + 1)?;
-        let next = rows::cut(&mut found, |entry| cursor_after(entry));
+        let next = rows::cut(&mut found, cursor_after);
         let count = store::count(connection, &filter)?;
         Ok((log_rows(connection, scheduler, &found)?, count, next))
     });

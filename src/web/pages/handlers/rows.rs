@@ -2,8 +2,9 @@
 
 use super::visit::Visit;
 use crate::auth::policy::Principal;
+use crate::engine::ids::{RunId, StepPath};
 use crate::engine::protocol::{Protocol, Work};
-use crate::engine::state::{RunId, RunStatus, StepPath};
+use crate::engine::state::RunStatus;
 use crate::scheduler::Scheduler;
 use crate::store::Connection;
 use crate::store::approvals::ApprovalRow as StoredApproval;

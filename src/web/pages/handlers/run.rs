@@ -3,7 +3,8 @@
 use super::sent::{Form, Sent, address};
 use super::visit::{Visit, id, page, page_with, see_other, status_of};
 use crate::auth::policy::{Permission, Principal, Resource, allow};
-use crate::engine::state::{Run, RunId};
+use crate::engine::ids::RunId;
+use crate::engine::state::Run;
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::log;
