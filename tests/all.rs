@@ -15,6 +15,7 @@ mod kill;
 mod licence_walk;
 mod log_exports;
 mod log_privileges;
+mod openapi;
 mod outage;
 mod schema;
 mod two_instances;
