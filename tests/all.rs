@@ -17,6 +17,7 @@ mod licence_walk;
 mod log_exports;
 mod log_privileges;
 mod openapi;
+mod outage;
 mod schema;
 mod two_instances;
 mod verify;

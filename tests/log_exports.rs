@@ -160,13 +160,8 @@ async fn replay_plays_the_same_lines_at_any_speed_and_as_events() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replay_of_a_run_in_flight_ends_at_the_present_unless_it_follows() {
     let service = TestService::start();
-    let allowed = service.address().to_owned();
-    let server = TestServer::start_with(|config| {
-        let (host, port) = allowed.split_once(':').expect("host:port");
-        let port = port.parse().expect("a port");
-        config.allow_hosts = vec![hms_act::config::AllowedHost { host: host.to_owned(), port }];
-    })
-    .await;
+    let allowed = service.allowed();
+    let server = TestServer::start_with(|config| config.allow_hosts = vec![allowed]).await;
     let (admin, staff) = (server.user("admin"), server.user("staff"));
     let call = json!({"name": "call", "kind": "http", "config": {"method": "POST", "url": service.url()}});
     admin.post("/acts/actions", call).await.expect(201);

@@ -73,7 +73,9 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(base_url: &str, token: Option<String>) -> Caller {
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        // Well before the server closes an idle connection (5 s), perhaps just when it is used again.
+        let idle = Duration::from_secs(1);
+        let http = reqwest::Client::builder().no_proxy().pool_idle_timeout(idle).build().expect("a client");
         Caller { http, base_url: base_url.to_owned(), token }
     }
 

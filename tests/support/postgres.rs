@@ -130,6 +130,19 @@ impl TestDatabase {
         PgConnection::establish(&self.owner_url()).unwrap()
     }
 
+    /// As if the server were gone: every connection breaks, and no new one is let in.
+    pub fn lock_everybody_out(&self) {
+        admin(&format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", self.name));
+        admin(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+            self.name
+        ));
+    }
+
+    pub fn let_everybody_in(&self) {
+        admin(&format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true", self.name));
+    }
+
     fn in_database(&self, url: &str) -> String {
         url.replacen("postgres:///hms_act?", &format!("postgres:///{}?", self.name), 1)
     }

@@ -2,6 +2,7 @@
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use hms_act::config::AllowedHost;
 use serde_json::json;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -49,6 +50,12 @@ impl TestService {
     /// `127.0.0.1:port`, as `HMS_ACT_ALLOW_HOSTS` wants it.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The same as a setting.
+    pub fn allowed(&self) -> AllowedHost {
+        let (host, port) = self.address.split_once(':').expect("host:port");
+        AllowedHost { host: host.to_owned(), port: port.parse().expect("a port") }
     }
 
     pub fn url(&self) -> String {
