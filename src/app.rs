@@ -20,10 +20,11 @@ use crate::scheduler::committer::{Committer, Parts};
 use crate::scheduler::dispatch::{Dispatch, Executors};
 use crate::scheduler::rescue::{self, Membership};
 use crate::scheduler::runs::RunCache;
-use crate::scheduler::{Scheduler, listen, stopped, timers};
+use crate::scheduler::{Scheduler, figures, listen, stopped, timers};
 use crate::store::agency::AgencyLog;
 use crate::store::{Pool, sessions, settings, token_keys, users};
 use crate::web::doors::Doors;
+use crate::web::measure::measure;
 use crate::web::routes;
 use crate::web::security::{frame, guard_csrf};
 use crate::web::site::Site;
@@ -32,7 +33,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use database::Database;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -43,7 +44,7 @@ use tokio::sync::{mpsc, watch};
 const POOL_SIZE: u32 = 12;
 /// Open requests get this long to end; streams are told, and end at once.
 const DOOR_SECONDS: u64 = 3;
-/// How often expired sessions go and counted entries are written.
+/// How often expired sessions go, counted entries are written and figures are added up.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// A running instance.
@@ -207,16 +208,17 @@ fn start_listener(
 type Door = (ServerHandle, tokio::task::JoinHandle<std::io::Result<()>>);
 
 fn open_door(socket: TcpListener, site: Site, doors: Doors) -> anyhow::Result<Door> {
-    let (site, doors, figures) = (web::Data::new(site), web::Data::new(doors), web::Data::new(figures()));
+    let (site, doors, recorder) = (web::Data::new(site), web::Data::new(doors), web::Data::new(recorder()));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(site.clone())
             .app_data(doors.clone())
-            .app_data(figures.clone())
+            .app_data(recorder.clone())
             .configure(routes::all)
             .wrap(from_fn(guard_csrf))
             .wrap(session::middleware(doors.pool.clone(), doors.is_secure()))
             .wrap(from_fn(frame))
+            .wrap(from_fn(measure))
     })
     .workers(std::thread::available_parallelism().map_or(2, usize::from).min(8))
     .disable_signals()
@@ -228,13 +230,17 @@ fn open_door(socket: TcpListener, site: Site, doors: Doors) -> anyhow::Result<Do
 }
 
 /// One recorder per process.
-fn figures() -> PrometheusHandle {
-    static FIGURES: OnceLock<PrometheusHandle> = OnceLock::new();
-    let make = || match PrometheusBuilder::new().install_recorder() {
-        Ok(handle) => handle,
-        Err(_) => PrometheusBuilder::new().build_recorder().handle(),
+fn recorder() -> PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let recorder = figures::recorder().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_ok() {
+            figures::describe();
+        }
+        handle
     };
-    FIGURES.get_or_init(make).clone()
+    RECORDER.get_or_init(install).clone()
 }
 
 async fn keep_house(pool: Pool, agency_log: Arc<AgencyLog>, mut stopping: watch::Receiver<bool>) {
@@ -243,6 +249,7 @@ async fn keep_house(pool: Pool, agency_log: Arc<AgencyLog>, mut stopping: watch:
             () = tokio::time::sleep(HOUSEKEEPING) => {}
             () = stopped(&mut stopping) => return,
         }
+        recorder().run_upkeep();
         let (pool, agency_log) = (pool.clone(), Arc::clone(&agency_log));
         let kept = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
             agency_log.flush(false)?;

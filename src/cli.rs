@@ -49,6 +49,8 @@ enum Command {
         #[arg(long)]
         run: Option<i64>,
     },
+    /// Print the description of the API (OpenAPI 3.1).
+    Openapi,
     /// Measure runs per second beside the raw rate of the same inserts, on a private Postgres of its own.
     Bench {
         /// Runs of five steps to complete.
@@ -108,6 +110,10 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
             done(commands::token(&load(arguments.flags)?, &user, &scope, ttl))
         }
         Some(Command::Verify { run }) => verify::verify(&load(arguments.flags)?, run),
+        Some(Command::Openapi) => {
+            println!("{}", crate::web::api::openapi::json());
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Command::Bench { runs, json }) => done(crate::bench::run(runs, json)),
     }
 }

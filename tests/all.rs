@@ -2,6 +2,10 @@
 
 mod support;
 
+mod api_lists;
+mod api_protocols;
+mod architecture;
+mod bad_credentials;
 mod bad_input;
 mod bootstrap;
 mod browser;
@@ -9,4 +13,9 @@ mod embedded;
 mod engine_properties;
 mod kill;
 mod licence_walk;
+mod log_exports;
 mod log_privileges;
+mod openapi;
+mod schema;
+mod two_instances;
+mod verify;

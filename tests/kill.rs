@@ -3,7 +3,7 @@
 use crate::support::client::{Caller, GUARD};
 use crate::support::postgres::{ScratchDir, TestDatabase};
 use crate::support::process::{Setup, TestProcess, published};
-use crate::support::server::{seats, token};
+use crate::support::server::seats;
 use crate::support::service::TestService;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -12,15 +12,15 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-const RUNS: usize = 30;
+pub const RUNS: usize = 30;
 
-struct Ground {
-    database: TestDatabase,
-    scratch: ScratchDir,
+pub struct Ground {
+    pub database: TestDatabase,
+    pub scratch: ScratchDir,
 }
 
 impl Ground {
-    fn new() -> Ground {
+    pub fn new() -> Ground {
         Ground { database: TestDatabase::new(), scratch: ScratchDir::new() }
     }
 
@@ -28,7 +28,7 @@ impl Ground {
         self.setup(true, String::new())
     }
 
-    fn setup(&self, demo: bool, allow_hosts: String) -> Setup {
+    pub fn setup(&self, demo: bool, allow_hosts: String) -> Setup {
         let database = Some((self.database.url(), self.database.owner_url()));
         Setup { data_dir: self.scratch.path().to_owned(), demo, database, allow_hosts }
     }
@@ -40,7 +40,7 @@ async fn start_renewals(staff: &Caller, count: usize) -> Vec<i64> {
     join_all(starts).await
 }
 
-async fn wait_for_all(caller: &Caller, runs: &[i64], status: &str) -> Vec<Value> {
+pub async fn wait_for_all(caller: &Caller, runs: &[i64], status: &str) -> Vec<Value> {
     join_all(runs.iter().map(|id| caller.wait_for_status(*id, status))).await
 }
 
@@ -76,7 +76,7 @@ async fn check_published(auditor: &Caller, data_dir: &Path, runs: &[i64]) -> usi
     published.len()
 }
 
-fn check_log(setup: &Setup) {
+pub fn check_log(setup: &Setup) {
     let (passed, said) = setup.verify();
     assert!(passed, "{said}");
 }
@@ -141,7 +141,8 @@ async fn steps_that_a_kill_cuts_off_are_tried_again_under_their_key() {
     }
     assert_eq!(calls.len(), RUNS, "a run called under two keys");
     assert!(calls.values().all(|times| *times == 2), "{calls:?}");
-    let logs = join_all(runs.iter().map(|id| server.user("auditor").entries_owned(*id))).await;
+    let auditor = server.user("auditor");
+    let logs = join_all(runs.iter().map(|id| auditor.entries(*id))).await;
     for (run, log) in runs.iter().zip(&logs) {
         assert!(calls.contains_key(&(run.to_string(), keys(log)["call"].clone())));
         assert_eq!(log.iter().filter(|entry| entry["type"] == "step.rescued").count(), 1);
@@ -155,7 +156,7 @@ async fn steps_that_a_kill_cuts_off_are_tried_again_under_their_key() {
 }
 
 /// A protocol of which one step calls the test's own service, between two that compute.
-async fn protocol_with_call(admin: &Caller, service: &TestService) -> i64 {
+pub async fn protocol_with_call(admin: &Caller, service: &TestService) -> i64 {
     let config = json!({"method": "POST", "url": service.url()});
     admin.post("/acts/actions", json!({"name": "call", "kind": "http", "config": config})).await.expect(201);
     let definition = json!({"tasks": [
@@ -292,7 +293,8 @@ async fn sigterm_ends_it_in_order_and_leaves_no_postgres_behind() {
     let again = postmaster(scratch.path());
     let server = server.kill9_and_restart();
     assert_eq!(postmaster(scratch.path()), again);
-    let after = join_all(runs.iter().map(|id| server.user("staff").run_owned(*id))).await;
+    let staff = server.user("staff");
+    let after = join_all(runs.iter().map(|id| staff.run(*id))).await;
     assert!(after.iter().all(|run| run["status"] == "waiting"));
     assert!(server.terminate().success());
     assert!(!scratch.path().join("postgres/postmaster.pid").exists());
@@ -310,112 +312,4 @@ fn wait_until_gone(pid: u32) {
         assert!(std::time::Instant::now() < deadline, "postgres {pid} is still there");
         std::thread::yield_now();
     }
-}
-
-/// Two instances on one database, each with a directory and a key of its own.
-struct Pair {
-    first: TestProcess,
-    second: TestProcess,
-    second_setup: Setup,
-    token: String,
-    _second_scratch: ScratchDir,
-    ground: Ground,
-}
-
-impl Pair {
-    fn start(service: &TestService) -> Pair {
-        let (ground, second_scratch) = (Ground::new(), ScratchDir::new());
-        let setup = ground.setup(false, service.address().to_owned());
-        let second_setup = Setup { data_dir: second_scratch.path().to_owned(), ..setup.clone() };
-        for role in ["staff", "supervisor", "auditor", "admin"] {
-            let added = setup.run(&["user", "add", role, "--role", role, "--no-password"]);
-            assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
-        }
-        let (first, second) = (TestProcess::start(&setup), TestProcess::start(&second_setup));
-        let token = token(ground.scratch.path(), "staff", "runs:read runs:write");
-        Pair { first, second, second_setup, token, _second_scratch: second_scratch, ground }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn run_started_through_one_instance_is_seen_and_decided_through_the_other() {
-    let (_seats, service) = (seats(2).await, TestService::start());
-    let pair = Pair::start(&service);
-    let (here, there) = (&pair.first, &pair.second);
-    let definition = json!({"tasks": [
-        {"id": "before", "type": "script", "uses": "compute"},
-        {"id": "approve", "type": "hitl"},
-        {"id": "after", "type": "script", "uses": "compute"},
-    ]});
-    let body = json!({"name": "Ask", "definition": definition});
-    let created = here.user("admin").post("/acts/protocols", body).await.expect(201);
-    let protocol = created.json["id"].as_i64().expect("a number");
-
-    let id = here.user("staff").start(protocol, json!({"n": 1})).await;
-    let seen = there.bearer(pair.token.clone()).wait_for_status(id, "waiting").await;
-    assert_eq!(seen, here.user("staff").run(id).await);
-    // A page that is open here hears of what is decided there.
-    let staff = here.user("staff");
-    let (ended, ()) = tokio::join!(staff.wait_for_status(id, "completed"), async {
-        let supervisor = there.user("supervisor");
-        let approval = supervisor.approval(id).await;
-        supervisor.decide(approval, "approve", "From there.").await.expect(200);
-        let late = here.user("admin").decide(approval, "reject", "From here.").await;
-        assert_eq!(late.json["decided_by"], "supervisor", "{}", late.text);
-        late.problem(409);
-    });
-    assert_eq!(ended["payload"]["approve"]["by"], "supervisor");
-    assert!(pair.first.terminate().success() && pair.second.terminate().success());
-    check_log(&pair.second_setup);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn attempts_of_a_dead_instance_are_rescued_by_the_other() {
-    let (_seats, service) = (seats(2).await, TestService::start());
-    let pair = Pair::start(&service);
-    let protocol = protocol_with_call(&pair.first.user("admin"), &service).await;
-    let staff = pair.first.user("staff");
-    let runs = join_all((0..RUNS).map(|n| staff.start(protocol, json!({"n": n})))).await;
-    service.called(RUNS).await;
-    pair.first.kill9();
-    // The other waits for the lease of the dead one, then calls again.
-    service.called(2 * RUNS).await;
-    service.open();
-    wait_for_all(&pair.second.user("staff"), &runs, "completed").await;
-    let keys: BTreeSet<String> = service.heard().into_iter().map(|heard| heard.key).collect();
-    assert_eq!((service.heard().len(), keys.len()), (2 * RUNS, RUNS));
-    assert!(pair.second.terminate().success());
-    check_log(&pair.second_setup);
-    println!(
-        "kill test, other instance: {RUNS} runs acknowledged, 1 kill, {} calls under {RUNS} keys",
-        2 * RUNS
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn late_result_for_a_cancelled_run_changes_nothing() {
-    let (_seats, service) = (seats(2).await, TestService::start());
-    let pair = Pair::start(&service);
-    let protocol = protocol_with_call(&pair.first.user("admin"), &service).await;
-    let cancelled = pair.first.user("staff").start(protocol, json!({"n": 1})).await;
-    service.called(1).await;
-    // Cancelled through the other instance, so that nobody tells the attempt: its result arrives.
-    let staff = pair.second.user("staff");
-    let path = format!("/acts/runs/{cancelled}/cancel");
-    staff.patch(&path, json!({"reason": "Not needed."})).await.expect(202);
-    let before = pair.second.user("auditor").replay(cancelled).await;
-    service.open();
-    // This one's result is submitted after that of the cancelled run.
-    let next = pair.first.user("staff").start(protocol, json!({"n": 2})).await;
-    pair.first.user("staff").wait_for_status(next, "completed").await;
-    assert_eq!(pair.first.user("staff").run(cancelled).await["status"], "cancelled");
-    let (first, second) = (pair.first.terminate(), pair.second.terminate());
-    assert!(first.success() && second.success());
-    let log = std::fs::read_to_string(pair.ground.scratch.path().join("test-server.log")).expect("a log");
-    assert!(log.contains("a late result changes nothing"), "it never came: {log}");
-
-    let third = TestProcess::start(&pair.second_setup);
-    assert_eq!(third.user("auditor").replay(cancelled).await, before);
-    drop(third);
-    check_log(&pair.ground.setup(false, String::new()));
 }

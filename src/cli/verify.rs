@@ -25,6 +25,10 @@ pub fn verify(config: &Config, run: Option<i64>) -> anyhow::Result<ExitCode> {
     let checked = check_chains(&mut *pool.get()?, run);
     let checked = checked.and_then(|mut checked| {
         check_projections(&mut *pool.get()?, run, &mut checked)?;
+        if let (Some(run_id), 0, true) = (run, checked.entries, checked.findings.is_empty()) {
+            let message = "there is no entry of this run".to_owned();
+            checked.findings.push(Finding { run_id, stream: 0, seq: 1, message });
+        }
         Ok(checked)
     });
     drop(pool);
@@ -51,6 +55,7 @@ fn check_chains(connection: &mut Connection, run: Option<i64>) -> anyhow::Result
     let mut place: Option<(i64, i64, i64)> = None;
     loop {
         let page = log::in_chain_order(connection, run, place, PAGE)?;
+        checked.findings.extend(unlisted(connection, &page)?);
         for entry in &page {
             let stream = (entry.run_id, entry.stream);
             if place.map(|(run_id, stream, _)| (run_id, stream)) != Some(stream) {
@@ -72,6 +77,17 @@ fn check_chains(connection: &mut Connection, run: Option<i64>) -> anyhow::Result
     }
 }
 
+/// Runs that begin on this page of the log and are not in the list of runs.
+fn unlisted(connection: &mut Connection, page: &[Stored]) -> anyhow::Result<Vec<Finding>> {
+    let first = |entry: &&Stored| entry.run_id > 0 && entry.seq == 1;
+    let begun: Vec<i64> = page.iter().filter(first).map(|entry| entry.run_id).collect();
+    let (Some(low), Some(high)) = (begun.first(), begun.last()) else { return Ok(Vec::new()) };
+    let listed = runs::ids(connection, *low..high.saturating_add(1), PAGE)?;
+    let missing = begun.iter().filter(|id| listed.binary_search(id).is_err());
+    let message = "the list of runs does not have this run";
+    Ok(missing.map(|id| Finding { run_id: *id, stream: 0, seq: 1, message: message.to_owned() }).collect())
+}
+
 /// The projection of each run is what its log folds to; and no run lost the end of its log.
 fn check_projections(
     connection: &mut Connection,
@@ -89,29 +105,29 @@ fn check_projections(
             if checked.findings.iter().any(|finding| finding.run_id == id) {
                 continue;
             }
-            if let Some(message) = projection_problem(connection, id, &protocols)? {
-                checked.findings.push(Finding { run_id: id, stream: 0, seq: 0, message });
-            }
+            checked.findings.extend(projection_problem(connection, id, &protocols)?);
         }
     }
 }
 
+/// What of a run's row does not fit its log: named with the entry that the row says is the last.
 fn projection_problem(
     connection: &mut Connection,
     id: i64,
     protocols: &ProtocolCache,
-) -> anyhow::Result<Option<String>> {
-    let stored = runs::version(connection, RunId(id))?.unwrap_or(0);
-    let entries: Vec<Stored> = log::of_run(connection, id, stored as i64 - 1, 2)?;
+) -> anyhow::Result<Option<Finding>> {
+    let seq = runs::version(connection, RunId(id))?.unwrap_or(0) as i64;
+    let finding = |message: String| Ok(Some(Finding { run_id: id, stream: 0, seq, message }));
+    let entries: Vec<Stored> = log::of_run(connection, id, seq - 1, 2)?;
     if entries.len() != 1 {
-        return Ok(Some(format!(
-            "its log should end at entry {stored}, and does not: entries were cut off or added"
-        )));
+        return finding(
+            "the log should end with this entry, and does not: some were cut off or added".into(),
+        );
     }
     let status = runs::status(connection, RunId(id))?;
     match runs::load(connection, RunId(id), protocols) {
         Ok(Some(loaded)) if Some(loaded.run.status.as_str()) == status.as_deref() => Ok(None),
-        Ok(_) => Ok(Some("the list of runs shows another status than its log folds to".to_owned())),
-        Err(error) => Ok(Some(error.to_string())),
+        Ok(_) => finding("the list of runs shows another status than its log folds to".into()),
+        Err(error) => finding(error.to_string()),
     }
 }

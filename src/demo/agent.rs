@@ -129,6 +129,10 @@ fn collect(value: &Value, found: &mut Vec<Party>) {
                     ("consignees", Value::Array(all)) => {
                         all.iter().for_each(|one| add(one, "Consignee", found))
                     }
+                    // What somebody typed into the start form: names between semicolons.
+                    ("also_check", Value::String(names)) => {
+                        names.split(';').for_each(|name| add(&Value::from(name), "Also checked", found))
+                    }
                     ("applicant", party) => add(party, "Applicant", found),
                     ("end_user", party) => add(party, "End user", found),
                     ("consignee", party) => add(party, "Consignee", found),
@@ -257,6 +261,11 @@ mod tests {
             ["A", "B"]
         );
         assert_eq!(names(r#"{not json} {"data":[{"applicant":"C","end_user":{"name":"D"}}]}"#), ["C", "D"]);
+    }
+
+    #[test]
+    fn names_typed_into_the_form_are_screened_too() {
+        assert_eq!(names(r#"{"also_check":" A ; B;","parties":["B"]}"#), ["A", "B"]);
     }
 
     #[test]

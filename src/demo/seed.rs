@@ -27,6 +27,11 @@ pub fn protocol() -> Value {
                     "description": format!("The licence to renew. The demo has {}.", range()),
                     "minimum": 1,
                 },
+                "also_check": {
+                    "type": "string",
+                    "title": "Other names to check",
+                    "description": "Optional. Names that are screened too, with semicolons between them.",
+                },
             },
             "required": ["license_id"],
         },

@@ -9,6 +9,7 @@ mod batch;
 use super::catalog::CatalogCache;
 use super::changes::{Change, Changes};
 use super::dispatch::Work;
+use super::figures::{self, Tally};
 use super::runs::RunCache;
 use super::{Refused, Request};
 use crate::engine::ids::InstanceId;
@@ -18,7 +19,7 @@ use batch::{Batch, Group};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// The most commands in one transaction.
@@ -51,11 +52,18 @@ pub struct Committer {
     connection: Option<Connection>,
     run_ids: VecDeque<i64>,
     approval_ids: VecDeque<i64>,
+    tally: Tally,
 }
 
 impl Committer {
     pub fn new(parts: Parts) -> Committer {
-        Committer { parts, connection: None, run_ids: VecDeque::new(), approval_ids: VecDeque::new() }
+        Committer {
+            parts,
+            connection: None,
+            run_ids: VecDeque::new(),
+            approval_ids: VecDeque::new(),
+            tally: Tally::default(),
+        }
     }
 
     /// Runs until every sender of requests is gone and the queue is empty.
@@ -68,6 +76,7 @@ impl Committer {
                 waiting.push(next);
             }
             self.commit(waiting);
+            std::mem::take(&mut self.tally).tell();
         }
     }
 
@@ -84,7 +93,7 @@ impl Committer {
                 Ok(stale) => stale,
                 Err((error, unwritten)) => {
                     tracing::error!(error = %error, "a batch could not be prepared");
-                    self.recover(&error);
+                    self.recover();
                     unwritten
                 }
             };
@@ -134,22 +143,22 @@ impl Committer {
             return groups.into_iter().flat_map(Group::into_requests).collect();
         };
         let members: Vec<_> = groups.iter().map(|group| group.member.clone()).collect();
-        match crate::store::batch::write(connection, &members) {
+        let began = Instant::now();
+        let written = crate::store::batch::write(connection, &members);
+        figures::committed(groups.iter().map(Group::commands).sum(), began.elapsed());
+        match written {
             Ok(outcomes) => {
                 let finished = groups.into_iter().zip(outcomes);
                 let stale = finished.flat_map(|(group, outcome)| self.finish(group, outcome)).collect();
                 self.notify();
                 stale
             }
-            Err(error) if connection_broke(&error) => self.look(groups, &error),
+            Err(error) if !is_alive(connection) => self.look(groups, &error),
             Err(error) if groups.len() == 1 => {
                 tracing::error!(error = %error, "a command could not be written");
                 for group in groups {
                     self.parts.runs.forget(group.member.run.id);
-                    group
-                        .into_requests()
-                        .into_iter()
-                        .for_each(|request| request.refuse(Refused::Unavailable));
+                    group.into_requests().into_iter().for_each(|request| request.refuse(Refused::Unwritable));
                 }
                 Vec::new()
             }
@@ -165,7 +174,7 @@ impl Committer {
     fn look(&mut self, groups: Vec<Group>, error: &StoreError) -> Vec<Request> {
         tracing::warn!(error = %error, "the connection broke while a batch was written; looking what is stored");
         loop {
-            self.recover(error);
+            self.recover();
             let Some(connection) = &mut self.connection else { continue };
             let stored: Result<Vec<bool>, StoreError> = groups
                 .iter()
@@ -190,6 +199,7 @@ impl Committer {
         use crate::store::batch::Written;
         match outcome {
             Written::Written => {
+                self.tally.add(&group.member.events);
                 self.parts.runs.put(group.loaded());
                 let change = Change::Run { id: group.member.run.id, version: group.member.run.version };
                 self.parts.changes.publish(change);
@@ -224,16 +234,15 @@ impl Committer {
             return;
         }
         if let Some(connection) = &mut self.connection
-            && let Err(error) = super::listen::notify(connection)
+            && let Err(error) = crate::store::notices::notify(connection)
         {
             tracing::warn!(error = %error, "other instances could not be notified; they poll");
         }
     }
 
     /// A new connection in place of a broken one. Waits a little, so that a database that is down is not hammered.
-    fn recover(&mut self, error: &StoreError) {
-        let broken = matches!(error, StoreError::Connection(_)) || connection_broke(error);
-        if !broken {
+    fn recover(&mut self) {
+        if self.connection.as_mut().is_some_and(is_alive) {
             return;
         }
         self.connection = None;
@@ -247,17 +256,8 @@ impl Committer {
     }
 }
 
-fn connection_broke(error: &StoreError) -> bool {
-    use diesel::result::{DatabaseErrorKind, Error};
-    matches!(
-        error,
-        StoreError::Database(
-            Error::DatabaseError(
-                DatabaseErrorKind::ClosedConnection
-                    | DatabaseErrorKind::UnableToSendCommand
-                    | DatabaseErrorKind::Unknown,
-                _
-            ) | Error::BrokenTransactionManager
-        )
-    )
+/// Whether the connection still answers. If it does, a failed transaction is known to be rolled back; if it does
+/// not, its COMMIT may have gone through.
+fn is_alive(connection: &mut Connection) -> bool {
+    crate::store::settings::answers(connection).is_ok()
 }

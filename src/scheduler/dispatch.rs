@@ -3,13 +3,14 @@
 //! Starts only what was committed, and reports by command: it never writes a run. An attempt that is stopped or
 //! lost is not an error here, for the engine knows by its number that a later result is old.
 
-use super::{Scheduler, stopped};
+use super::figures::InFlight;
+use super::{Refused, Scheduler, stopped};
 use crate::actions::agent::AgentExecutor;
 use crate::actions::http::HttpExecutor;
 use crate::actions::{Call, Executor, Fault, Outcome, Target};
 use crate::engine::command::{Actor, Command};
 use crate::engine::effects::Attempt;
-use crate::engine::ids::RunId;
+use crate::engine::ids::{RunId, StepPath};
 use crate::engine::protocol::UsedAs;
 use crate::engine::state::Run;
 use crate::store::registry::Registered;
@@ -116,9 +117,10 @@ impl Dispatch {
 }
 
 async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId, attempt: Attempt) {
-    let began = Instant::now();
+    let (began, in_flight) = (Instant::now(), InFlight::begin());
     let (step, number) = (attempt.step.clone(), attempt.number);
     let outcome = execute(scheduler, executors, run, attempt).await;
+    in_flight.end(outcome.is_ok());
     let duration_ms = began.elapsed().as_millis() as u64;
     let failed = outcome.as_ref().err().map(|fault| fault.message.clone());
     tracing::debug!(run.id = run.0, step = %step, attempt = number, duration_ms, failed = failed.is_some(), "attempt ended");
@@ -142,9 +144,24 @@ async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId, att
             retryable: fault.retryable,
         },
     };
-    if let Err(refused) = scheduler.act(run, command, Actor::system()).await {
-        tracing::info!(run.id = run.0, step = %step, attempt = number, refused = %refused, "a late result changes nothing");
-    }
+    report(scheduler, run, step, number, command).await;
+}
+
+/// Submits what came of an attempt, and does not let go of it while the database is away.
+async fn report(scheduler: &Scheduler, run: RunId, step: StepPath, attempt: u32, command: Command) {
+    let refused = match scheduler.insist(run, command, Actor::system()).await {
+        Ok(_) => return,
+        Err(Refused::Unwritable) => {
+            let error = "its result could not be stored; the database refused it".to_owned();
+            let command = Command::FailStep { step: step.clone(), attempt, error, retryable: false };
+            match scheduler.insist(run, command, Actor::system()).await {
+                Ok(_) => return,
+                Err(refused) => refused,
+            }
+        }
+        Err(refused) => refused,
+    };
+    tracing::info!(run.id = run.0, step = %step, attempt, refused = %refused, "what came of an attempt was not taken");
 }
 
 async fn execute(

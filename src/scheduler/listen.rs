@@ -2,8 +2,7 @@
 
 use super::changes::{Change, Changes};
 use crate::store::error::StoreError;
-use crate::store::{Connection, pool};
-use diesel::RunQueryDsl;
+use crate::store::{notices, pool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,12 +12,6 @@ use tokio::sync::watch;
 const EVERY: Duration = Duration::from_millis(50);
 /// Without a connection, live pages look for themselves this often.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Tells the other instances.
-pub fn notify(connection: &mut Connection) -> Result<(), StoreError> {
-    diesel::sql_query("NOTIFY hms_act").execute(connection)?;
-    Ok(())
-}
 
 /// Listens while other instances are alive, until `stop`. A thread of its own: the connection blocks.
 pub fn run(database_url: &str, changes: &Changes, others: &Arc<AtomicBool>, stop: &watch::Receiver<bool>) {
@@ -42,15 +35,10 @@ fn listen(
     stop: &watch::Receiver<bool>,
 ) -> Result<(), StoreError> {
     let mut connection = pool::connect(database_url)?;
-    diesel::sql_query("LISTEN hms_act").execute(&mut connection)?;
+    notices::listen(&mut connection)?;
     changes.publish(Change::Elsewhere);
     while !*stop.borrow() && others.load(Ordering::Relaxed) {
-        let mut heard = false;
-        for notification in connection.notifications_iter() {
-            notification?;
-            heard = true;
-        }
-        if heard {
+        if notices::heard(&mut connection)? {
             changes.publish(Change::Elsewhere);
         }
         std::thread::sleep(EVERY);

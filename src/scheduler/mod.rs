@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod changes;
 pub mod committer;
 pub mod dispatch;
+pub mod figures;
 pub mod listen;
 pub mod rescue;
 pub mod runs;
@@ -22,6 +23,9 @@ use crate::store::error::StoreError;
 use crate::store::runs::Loaded;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
+
+/// Between two tries of a command that must not get lost.
+const INSIST: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Waits until the app stops.
 pub async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
@@ -39,6 +43,9 @@ pub enum Refused {
     /// The idempotency key belongs to a start with another body.
     #[error("This Idempotency-Key was used with another body.")]
     KeyReused,
+    /// The database refused what was to be written; a second try would meet the same.
+    #[error("The command could not be written: the database refused it.")]
+    Unwritable,
     /// The database does not answer, or the app is stopping. The command was not acknowledged.
     #[error("The command could not be written just now. Try again.")]
     Unavailable,
@@ -101,6 +108,16 @@ impl Scheduler {
         self.submit(Request::Act { run, command, actor, reply }, answer).await
     }
 
+    /// The same for what must not get lost while the database is away: tries again until it is taken or refused.
+    pub async fn insist(&self, run: RunId, command: Command, actor: Actor) -> Result<Done, Refused> {
+        loop {
+            match self.act(run, command.clone(), actor.clone()).await {
+                Err(Refused::Unavailable) if !self.requests.is_closed() => tokio::time::sleep(INSIST).await,
+                answer => return answer,
+            }
+        }
+    }
+
     async fn submit(
         &self,
         request: Request,
@@ -108,6 +125,11 @@ impl Scheduler {
     ) -> Result<Done, Refused> {
         self.requests.send(request).await.map_err(|_| Refused::Unavailable)?;
         answer.await.unwrap_or(Err(Refused::Unavailable))
+    }
+
+    /// Commands that wait for the committer now.
+    pub fn queued(&self) -> usize {
+        self.requests.max_capacity() - self.requests.capacity()
     }
 
     /// A run as it is committed now. Blocks: call it off the event loop.

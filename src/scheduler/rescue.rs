@@ -167,7 +167,7 @@ async fn rescue(scheduler: &Scheduler, live: &BTreeSet<i64>, id: RunId) {
         .collect();
     for (step, attempt) in lost {
         // Refused: another instance was faster.
-        let _ = scheduler.act(id, Command::RescueStep { step, attempt }, Actor::system()).await;
+        let _ = scheduler.insist(id, Command::RescueStep { step, attempt }, Actor::system()).await;
     }
 }
 

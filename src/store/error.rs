@@ -21,6 +21,9 @@ pub enum StoreError {
     /// Somebody else changed or made the same thing first: read again, then decide again.
     #[error("{0}")]
     Conflict(String),
+    /// The author saw an older version than the latest, which would be lost.
+    #[error("Somebody saved version {latest} in the meantime. Look at it, then save again.")]
+    Overtaken { latest: i32 },
 }
 
 impl StoreError {

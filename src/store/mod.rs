@@ -13,6 +13,7 @@ pub mod error;
 pub mod instances;
 pub mod log;
 pub mod migrate;
+pub mod notices;
 pub mod pool;
 pub mod protocols;
 pub mod raw_log;
@@ -29,3 +30,11 @@ pub use pool::Pool;
 
 /// One connection to the database.
 pub type Connection = diesel::PgConnection;
+
+/// Does all of it or nothing: an error rolls back.
+pub fn transaction<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<T, error::StoreError>,
+) -> Result<T, error::StoreError> {
+    diesel::Connection::transaction(connection, work)
+}

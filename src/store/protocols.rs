@@ -125,7 +125,7 @@ pub fn create(
     })
 }
 
-/// The next version. `expected`: the version that the author saw; another latest version is a `Conflict`.
+/// The next version. `expected`: the version that the author saw; another latest version is `Overtaken`.
 pub fn add_version(
     connection: &mut PgConnection,
     id: i64,
@@ -143,10 +143,7 @@ pub fn add_version(
             .optional()?;
         let Some(found) = found else { return Ok(None) };
         if expected.is_some_and(|expected| expected != found.latest_version) {
-            return Err(StoreError::Conflict(format!(
-                "Somebody saved version {} of this protocol in the meantime. Look at it, then save again.",
-                found.latest_version
-            )));
+            return Err(StoreError::Overtaken { latest: found.latest_version });
         }
         let next = found.latest_version + 1;
         insert_version(connection, id, next, definition, by)?;

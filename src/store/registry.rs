@@ -36,12 +36,15 @@ macro_rules! registry {
 
             /// By name.
             pub fn list(connection: &mut PgConnection) -> Result<Vec<Registered>, StoreError> {
-                let rows: Vec<Row> = crate::store::schema::$table::table.order(crate::store::schema::$table::name.asc()).load(connection)?;
+                let rows: Vec<Row> = crate::store::schema::$table::table
+                    .order(crate::store::schema::$table::name.asc())
+                    .load(connection)?;
                 Ok(rows.into_iter().map(Registered::from).collect())
             }
 
             pub fn get(connection: &mut PgConnection, name: &str) -> Result<Option<Registered>, StoreError> {
-                let row: Option<Row> = crate::store::schema::$table::table.find(name).first(connection).optional()?;
+                let row: Option<Row> =
+                    crate::store::schema::$table::table.find(name).first(connection).optional()?;
                 Ok(row.map(Registered::from))
             }
 
@@ -64,12 +67,15 @@ macro_rules! registry {
                     .get_result(connection)
                     .optional()?;
                 row.map(Registered::from).ok_or_else(|| {
-                    StoreError::Conflict(format!("There is already an {} named {name:?}. Change that one.", $noun))
+                    StoreError::Conflict(format!(
+                        "There is already an {} named {name:?}. Change that one.",
+                        $noun
+                    ))
                 })
             }
 
-            /// A new version in place of the old; None when there is no such name. `Conflict` when `expected` is
-            /// not the version that is replaced.
+            /// A new version in place of the old; None when there is no such name. `Overtaken` when `expected`
+            /// is not the version that is replaced.
             pub fn update(
                 connection: &mut PgConnection,
                 name: &str,
@@ -79,14 +85,14 @@ macro_rules! registry {
                 by: &str,
             ) -> Result<Option<Registered>, StoreError> {
                 connection.transaction(|connection| {
-                    let found: Option<Row> =
-                        crate::store::schema::$table::table.find(name).for_update().first(connection).optional()?;
+                    let found: Option<Row> = crate::store::schema::$table::table
+                        .find(name)
+                        .for_update()
+                        .first(connection)
+                        .optional()?;
                     let Some(found) = found.map(Registered::from) else { return Ok(None) };
                     if expected.is_some_and(|expected| expected != found.version) {
-                        return Err(StoreError::Conflict(format!(
-                            "Somebody saved version {} of {name:?} in the meantime. Look at it, then save again.",
-                            found.version
-                        )));
+                        return Err(StoreError::Overtaken { latest: found.version });
                     }
                     let row: Row = diesel::update(crate::store::schema::$table::table.find(name))
                         .set((

@@ -44,6 +44,11 @@ pub async fn start_run(
         return Err(AppError::field("$.protocol_id", message));
     };
     let payload = crate::engine::json::normalise_map(payload);
+    let taken = protocol.tasks.iter().filter(|task| payload.contains_key(&task.saves));
+    let taken: Vec<FieldError> = taken.map(|task| overwritten(&task.saves, &task.id)).collect();
+    if !taken.is_empty() {
+        return Err(AppError::Unprocessable { errors: taken });
+    }
     if let Some(schema) = &protocol.input {
         let errors = input_errors(schema, &payload)?;
         if !errors.is_empty() {
@@ -55,6 +60,14 @@ pub async fn start_run(
     match site.scheduler.start(new).await {
         Ok(done) => Ok(done),
         Err(refused) => Err(refused_error(site, who, refused).await),
+    }
+}
+
+/// A field of the payload that a step's result would overwrite without a word.
+fn overwritten(key: &str, task: &str) -> FieldError {
+    FieldError {
+        path: format!("$.payload.{key}"),
+        message: format!("is where the result of the task `{task}` goes. Use another name for this field."),
     }
 }
 
@@ -165,6 +178,7 @@ fn plain_refusal(refused: &Refused) -> AppError {
             "Idempotency-Key",
             "This key was already used with another body. Send the same body, or use a new key.",
         ),
+        Refused::Unwritable => AppError::internal(anyhow::anyhow!("{refused}")),
         Refused::Unavailable => AppError::Unavailable {
             detail: "The database does not answer, so nothing was done. Try again in a moment.".to_owned(),
             retry_after: 2,
@@ -197,6 +211,7 @@ impl From<StoreError> for AppError {
     fn from(error: StoreError) -> AppError {
         match error {
             StoreError::Conflict(message) => AppError::conflict(message),
+            StoreError::Overtaken { .. } => AppError::PreconditionFailed(error.to_string()),
             StoreError::Connection(_) => {
                 tracing::error!(error = %error, "no database connection");
                 AppError::Unavailable {

@@ -79,19 +79,10 @@ pub async fn save_protocol(
     let by = who.user.clone();
     let saved = site
         .read(move |connection| {
-            if let Some(expected) = expected
-                && let Some(found) = protocols::get(connection, id)?
-                && found.latest_version != expected
-            {
-                return Ok(Err(found.latest_version));
-            }
-            protocols::add_version(connection, id, expected, name.as_deref(), &definition, &by).map(Ok)
+            protocols::add_version(connection, id, expected, name.as_deref(), &definition, &by)
         })
         .await?;
-    let row = match saved {
-        Err(latest) => return Err(overtaken(latest)),
-        Ok(row) => row.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))?,
-    };
+    let row = saved.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))?;
     let detail = json!({"protocol": row.id, "name": row.name, "version": row.latest_version});
     site.record(who, "protocol.version_saved", None, detail).await?;
     Ok(row)
@@ -145,15 +136,6 @@ pub async fn change_registered(
     let (by, scheduler, wanted) = (who.user.clone(), site.scheduler.clone(), name.clone());
     let saved = site
         .read(move |connection| {
-            let found = match registry {
-                Registry::Actions => registry::actions::get(connection, &name)?,
-                Registry::Agents => registry::agents::get(connection, &name)?,
-            };
-            if let (Some(expected), Some(found)) = (expected, found)
-                && found.version != expected
-            {
-                return Ok(Err(found.version));
-            }
             let saved = match registry {
                 Registry::Actions => {
                     registry::actions::update(connection, &name, expected, &kind, &config, &by)?
@@ -163,15 +145,11 @@ pub async fn change_registered(
                 }
             };
             scheduler.catalog.refresh(connection)?;
-            Ok(Ok(saved))
+            Ok(saved)
         })
         .await?;
-    let saved = match saved {
-        Err(latest) => return Err(overtaken(latest)),
-        Ok(saved) => {
-            saved.ok_or_else(|| AppError::NotFound(format!("There is nothing registered as `{wanted}`.")))?
-        }
-    };
+    let saved =
+        saved.ok_or_else(|| AppError::NotFound(format!("There is nothing registered as `{wanted}`.")))?;
     record_registered(site, who, registry, &saved).await?;
     Ok(saved)
 }
@@ -218,10 +196,4 @@ fn check_config(site: &Site, registry: Registry, name: &str, kind: &str, config:
 
 fn refuse(errors: Vec<FieldError>) -> Result<(), AppError> {
     if errors.is_empty() { Ok(()) } else { Err(AppError::Unprocessable { errors }) }
-}
-
-fn overtaken(latest: i32) -> AppError {
-    AppError::PreconditionFailed(format!(
-        "Somebody saved version {latest} in the meantime. Look at it, then save again."
-    ))
 }

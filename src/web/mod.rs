@@ -1,7 +1,8 @@
 //! The HTTP side. Owns every URL, and how a request is let in or refused. Never touches run state: it submits
 //! commands and shows what is stored.
 //!
-//! Around every handler, from the outside in: [`security::frame`] (request id, headers, errors as problems), the
+//! Around every handler, from the outside in: [`measure::measure`] (figures), [`security::frame`] (request id,
+//! headers, errors as problems), the
 //! session middleware of `auth::session`, [`security::guard_csrf`]. A handler then asks
 //! [`principal::authenticate`] who it is, and `auth::policy` what they may do.
 
@@ -11,6 +12,7 @@ pub mod authoring;
 pub mod doors;
 pub mod json;
 pub mod live;
+pub mod measure;
 pub mod pages;
 pub mod people;
 pub mod principal;

@@ -8,8 +8,9 @@ use super::problem::AppError;
 use super::site::Site;
 use crate::auth::password::{self, PasswordError};
 use crate::auth::policy::{Permission, Principal, Resource, Role};
+use crate::store;
+use crate::store::error::StoreError;
 use crate::store::users::{self, User};
-use diesel::Connection as _;
 use serde_json::json;
 
 /// A new user.
@@ -117,8 +118,9 @@ async fn change(site: &Site, who: &Principal, name: String, change: Change) -> R
         return Err(AppError::Forbidden { detail, missing: None });
     }
     let wanted = name.clone();
-    let outcome = site
-        .read(move |connection| Ok(connection.transaction(|connection| apply(connection, &wanted, change))?));
+    let outcome = site.read(move |connection| {
+        store::transaction(connection, |connection| apply(connection, &wanted, change))
+    });
     match outcome.await? {
         Outcome::Changed(before) => Ok(before),
         Outcome::Unknown => Err(unknown(&name)),
@@ -138,7 +140,7 @@ fn apply(
     connection: &mut crate::store::Connection,
     name: &str,
     change: Change,
-) -> diesel::QueryResult<Outcome> {
+) -> Result<Outcome, StoreError> {
     let admins = users::lock_admins(connection)?;
     let Some(before) = users::get(connection, name)? else { return Ok(Outcome::Unknown) };
     if change.takes_admin_away() && admins.iter().any(|admin| admin == name) && admins.len() == 1 {

@@ -33,7 +33,7 @@ pub enum AppError {
     /// 404
     NotFound(String),
     /// 405; `allow` as in the header: `GET, POST`.
-    MethodNotAllowed { allow: &'static str },
+    MethodNotAllowed { allow: String },
     /// 409; `fields` join the body, for example who decided.
     Conflict { detail: String, fields: Map<String, Value> },
     /// 412: `If-Match` names another version than the stored one.

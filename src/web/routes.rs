@@ -1,59 +1,91 @@
-//! Every URL, in one table.
+//! Every URL, in one table. The published description of the API (`api::openapi`) is held against it.
 
-use super::api::{approvals, log, protocols, registry, replay, runs, service};
+use super::api::{approvals, docs, log, protocols, registry, replay, runs, service};
 use super::{pages, problem::AppError, static_files};
-use actix_web::web::{self, ServiceConfig, get, patch, post, put, resource, to};
+use actix_web::http::Method;
+use actix_web::web::{self, ServiceConfig, get, resource, to};
 use actix_web::{HttpRequest, HttpResponse, Route};
+
+/// A method, and what answers it.
+type Verb = (Method, fn(Route) -> Route);
+
+/// What programs call. The order matters: the first address that fits is taken.
+const API: &[(&str, &[Verb])] = &[
+    ("/acts/run", &[(Method::POST, |post| post.to(runs::start))]),
+    ("/acts/runs", &[(Method::GET, |get| get.to(runs::index))]),
+    ("/acts/runs/{id}", &[(Method::GET, |get| get.to(runs::show))]),
+    ("/acts/runs/{id}/replay", &[(Method::GET, |get| get.to(replay::replay))]),
+    ("/acts/runs/{id}/cancel", &[(Method::PATCH, |patch| patch.to(runs::cancel))]),
+    ("/acts/runs/{id}/resume", &[(Method::POST, |post| post.to(runs::resume))]),
+    ("/acts/approvals", &[(Method::GET, |get| get.to(approvals::index))]),
+    ("/acts/approvals/{id}", &[(Method::GET, |get| get.to(approvals::show))]),
+    ("/acts/approvals/{id}/decision", &[(Method::POST, |post| post.to(approvals::decide))]),
+    (
+        "/acts/protocols",
+        &[(Method::GET, |get| get.to(protocols::index)), (Method::POST, |post| post.to(protocols::create))],
+    ),
+    ("/acts/protocols/validate", &[(Method::POST, |post| post.to(protocols::validate))]),
+    (
+        "/acts/protocols/{id}",
+        &[(Method::GET, |get| get.to(protocols::show)), (Method::PUT, |put| put.to(protocols::save))],
+    ),
+    ("/acts/protocols/{id}/versions", &[(Method::GET, |get| get.to(protocols::versions))]),
+    ("/acts/actions", REGISTRY),
+    ("/acts/actions/{name}", REGISTERED),
+    ("/acts/agents", REGISTRY),
+    ("/acts/agents/{name}", REGISTERED),
+    ("/acts/log.csv", &[(Method::GET, |get| get.to(log::as_csv))]),
+    ("/acts/log.ndjson", &[(Method::GET, |get| get.to(log::as_ndjson))]),
+];
+
+const REGISTRY: &[Verb] =
+    &[(Method::GET, |get| get.to(registry::index)), (Method::POST, |post| post.to(registry::create))];
+const REGISTERED: &[Verb] =
+    &[(Method::GET, |get| get.to(registry::show)), (Method::PUT, |put| put.to(registry::save))];
+
+/// What machines ask of the service itself.
+const OPERATIONS: &[(&str, &[Verb])] = &[
+    ("/healthz", &[(Method::GET, |get| get.to(service::healthz))]),
+    ("/readyz", &[(Method::GET, |get| get.to(service::readyz))]),
+    ("/metrics", &[(Method::GET, |get| get.to(service::metrics))]),
+    ("/.well-known/jwks.json", &[(Method::GET, |get| get.to(service::jwks))]),
+    ("/openapi.json", &[(Method::GET, |get| get.to(docs::document))]),
+];
 
 /// Everything that this app answers.
 pub fn all(config: &mut ServiceConfig) {
+    for (path, verbs) in API.iter().chain(OPERATIONS) {
+        at(config, path, verbs);
+    }
     config
-        .configure(api)
-        .configure(operations)
+        .service(web::scope("/acts").default_service(to(unknown)))
+        .service(web::scope("/hitl").default_service(to(unknown)))
+        .configure(docs::routes)
         .route("/static/{hash}/{path:.*}", get().to(static_files::serve))
         .configure(pages::handlers::routes);
 }
 
-fn api(config: &mut ServiceConfig) {
-    at(config, "/acts/run", "POST", [post().to(runs::start)]);
-    at(config, "/acts/runs", "GET", [get().to(runs::index)]);
-    at(config, "/acts/runs/{id}", "GET", [get().to(runs::show)]);
-    at(config, "/acts/runs/{id}/replay", "GET", [get().to(replay::replay)]);
-    at(config, "/acts/runs/{id}/cancel", "PATCH", [patch().to(runs::cancel)]);
-    at(config, "/acts/runs/{id}/resume", "POST", [post().to(runs::resume)]);
-    at(config, "/acts/approvals", "GET", [get().to(approvals::index)]);
-    at(config, "/acts/approvals/{id}", "GET", [get().to(approvals::show)]);
-    at(config, "/acts/approvals/{id}/decision", "POST", [post().to(approvals::decide)]);
-    at(config, "/acts/protocols", "GET, POST", [get().to(protocols::index), post().to(protocols::create)]);
-    at(config, "/acts/protocols/validate", "POST", [post().to(protocols::validate)]);
-    at(config, "/acts/protocols/{id}", "GET, PUT", [get().to(protocols::show), put().to(protocols::save)]);
-    at(config, "/acts/protocols/{id}/versions", "GET", [get().to(protocols::versions)]);
-    for registry in ["/acts/actions", "/acts/agents"] {
-        at(config, registry, "GET, POST", [get().to(registry::index), post().to(registry::create)]);
-        let one = format!("{registry}/{{name}}");
-        at(config, &one, "GET, PUT", [get().to(registry::show), put().to(registry::save)]);
-    }
-    at(config, "/acts/log.csv", "GET", [get().to(log::as_csv)]);
-    at(config, "/acts/log.ndjson", "GET", [get().to(log::as_ndjson)]);
-    config.service(web::scope("/acts").default_service(to(unknown)));
-    config.service(web::scope("/hitl").default_service(to(unknown)));
-}
-
-fn operations(config: &mut ServiceConfig) {
-    at(config, "/healthz", "GET", [get().to(service::healthz)]);
-    at(config, "/readyz", "GET", [get().to(service::readyz)]);
-    at(config, "/metrics", "GET", [get().to(service::metrics)]);
-    at(config, "/.well-known/jwks.json", "GET", [get().to(service::jwks)]);
-}
-
 /// One URL: its methods, and a 405 that names them for every other.
-fn at<const N: usize>(config: &mut ServiceConfig, path: &str, allow: &'static str, methods: [Route; N]) {
-    let refuse =
-        move |_: HttpRequest| async move { Err::<HttpResponse, _>(AppError::MethodNotAllowed { allow }) };
-    let found = methods.into_iter().fold(resource(path), |found, method| found.route(method));
+fn at(config: &mut ServiceConfig, path: &str, verbs: &[Verb]) {
+    let names: Vec<&str> = verbs.iter().map(|(method, _)| method.as_str()).collect();
+    let allow = names.join(", ");
+    let refuse = move |_: HttpRequest| {
+        let allow = allow.clone();
+        async move { Err::<HttpResponse, _>(AppError::MethodNotAllowed { allow }) }
+    };
+    let found = verbs
+        .iter()
+        .fold(resource(path), |found, (method, answer)| found.route(answer(web::method(method.clone()))));
     config.service(found.default_service(to(refuse)));
 }
 
 async fn unknown(req: HttpRequest) -> Result<HttpResponse, AppError> {
     Err(AppError::NotFound(format!("There is nothing at {}.", req.path())))
+}
+
+/// Every method of every address that the published description must name.
+#[cfg(test)]
+pub fn described() -> impl Iterator<Item = (&'static str, &'static Method)> {
+    let all = API.iter().chain(OPERATIONS);
+    all.flat_map(|(path, verbs)| verbs.iter().map(|(method, _)| (*path, method)))
 }

@@ -182,16 +182,6 @@ impl Caller {
         lines.iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
 
-    /// As [`Caller::entries`], for a caller that lives no longer than the call.
-    pub async fn entries_owned(self, id: i64) -> Vec<Value> {
-        self.entries(id).await
-    }
-
-    /// As [`Caller::run`], for a caller that lives no longer than the call.
-    pub async fn run_owned(self, id: i64) -> Value {
-        self.run(id).await
-    }
-
     /// The events of a stream (`text/event-stream`): id and data.
     pub async fn events(&self, path: &str, last_event_id: Option<&str>) -> Vec<(String, String)> {
         let mut request = self.request(Method::GET, path).header(ACCEPT, "text/event-stream");

@@ -219,6 +219,11 @@ impl Group {
         Group { member, head: loaded.head, callers: Vec::new() }
     }
 
+    /// Commands that are in it.
+    pub fn commands(&self) -> usize {
+        self.callers.len()
+    }
+
     pub fn loaded(&self) -> Loaded {
         Loaded { run: Arc::clone(&self.member.run), head: self.head }
     }

@@ -50,6 +50,7 @@ pub async fn show(
     path: web::Path<String>,
 ) -> Result<HttpResponse, AppError> {
     let who = authenticate(&req).await?;
+    Query::of(&req)?.finish()?;
     let row = acts::read_approval(&site, &who, path_id(&path, "an approval")?).await?;
     Ok(HttpResponse::Ok().json(as_json(&row)))
 }

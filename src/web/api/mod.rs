@@ -1,7 +1,9 @@
 //! The JSON API, under `/acts` and `/hitl`. One file for each noun; every URL is in [`super::routes`].
 
 pub mod approvals;
+pub mod docs;
 pub mod log;
+pub mod openapi;
 pub mod protocols;
 pub mod query;
 pub mod registry;

@@ -58,6 +58,7 @@ pub async fn show(
 ) -> Result<HttpResponse, AppError> {
     let who = authenticate(&req).await?;
     site.permit(&who, Permission::ReadActions, Resource::Any).await?;
+    Query::of(&req)?.finish()?;
     let (registry, name) = (Registry::of(&req), path.into_inner());
     let wanted = name.clone();
     let missing = || AppError::NotFound(format!("There is nothing registered as `{wanted}`."));

@@ -3,6 +3,7 @@
 use super::super::doors::Doors;
 use super::super::problem::AppError;
 use super::super::site::Site;
+use crate::scheduler::figures;
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -30,7 +31,9 @@ pub async fn jwks(doors: web::Data<Doors>) -> HttpResponse {
         .json(doors.key_ring().jwks())
 }
 
-/// `GET /metrics`, in the Prometheus text format.
-pub async fn metrics(figures: web::Data<PrometheusHandle>) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(figures.render())
+/// `GET /metrics`, in the Prometheus text format; what each figure means is in `scheduler::figures`.
+pub async fn metrics(site: web::Data<Site>, recorder: web::Data<PrometheusHandle>) -> HttpResponse {
+    let pool = site.pool.state();
+    figures::look(site.scheduler.queued(), pool.connections - pool.idle_connections, pool.idle_connections);
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(recorder.render())
 }

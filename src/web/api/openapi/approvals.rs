@@ -1,0 +1,127 @@
+//! `/acts/approvals`.
+
+use super::call::{Call, get, post};
+use super::problem::TooLate;
+use super::runs::RunStatus;
+use crate::auth::policy::Permission;
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use utoipa::ToSchema;
+
+pub const TAG: &str = "Approvals";
+
+const NUMBER: &str = "The approval's number.";
+
+/// What waits, or waited, for a person's decision.
+#[derive(ToSchema)]
+struct Approval {
+    #[schema(example = 5)]
+    id: i64,
+    #[schema(example = 9001)]
+    run_id: i64,
+    #[schema(example = "human_approval")]
+    step: String,
+    title: String,
+    status: ApprovalStatus,
+    protocol_name: String,
+    /// Who may decide: a role or a user, or several.
+    #[schema(value_type = Value)]
+    approvers: (),
+    /// Whoever started the run may not decide.
+    four_eyes: bool,
+    /// Who started the run.
+    started_by: String,
+    opened_at: DateTime<Utc>,
+    #[schema(required)]
+    due_at: Option<DateTime<Utc>>,
+    #[schema(required)]
+    decided_by: Option<String>,
+    #[schema(required)]
+    decided_at: Option<DateTime<Utc>>,
+    #[schema(required)]
+    reason: Option<String>,
+    /// The form's answers.
+    #[schema(required, value_type = Option<Object>)]
+    form: Option<()>,
+}
+
+/// `closed`: its run ended before anybody decided.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum ApprovalStatus {
+    Pending,
+    Approved,
+    Rejected,
+    Returned,
+    Closed,
+}
+
+#[derive(ToSchema)]
+struct ApprovalList {
+    approvals: Vec<Approval>,
+    /// The cursor of the next page; null on the last.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+#[derive(ToSchema)]
+struct Decide {
+    decision: Decision,
+    /// Why. Required to reject.
+    #[schema(min_length = 1, max_length = 4000)]
+    reason: Option<String>,
+    /// The form's answers, if the step has one.
+    #[schema(value_type = Option<Object>)]
+    form: Option<()>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum Decision {
+    Approve,
+    Reject,
+}
+
+#[derive(ToSchema)]
+struct Decided {
+    id: i64,
+    run_id: i64,
+    decision: Decision,
+    decided_by: String,
+    /// How the run stands now.
+    run_status: RunStatus,
+}
+
+pub fn calls() -> Vec<Call> {
+    vec![index(), show(), decide()]
+}
+
+fn index() -> Call {
+    get("/acts/approvals", "listApprovals", "List approvals, oldest first")
+        .about("Staff see those of the runs that they started.")
+        .needs(Permission::ReadApprovals)
+        .query_text("status", "One status, or several with commas: `pending`.")
+        .query_number("run_id", "Only those of this run.")
+        .list()
+        .answer::<ApprovalList>(200, "A page of approvals.", &[])
+        .tag(TAG)
+}
+
+fn show() -> Call {
+    get("/acts/approvals/{id}", "getApproval", "See an approval")
+        .needs(Permission::ReadApprovals)
+        .path_number("id", NUMBER)
+        .answer::<Approval>(200, "The approval.", &[])
+        .tag(TAG)
+}
+
+fn decide() -> Call {
+    post("/acts/approvals/{id}/decision", "decideApproval", "Approve or reject")
+        .about("Whoever started the run may not decide, unless the protocol says so.")
+        .needs(Permission::Decide)
+        .path_number("id", NUMBER)
+        .body::<Decide>(json!({"decision": "approve", "reason": "The analysis found nothing."}))
+        .answer::<Decided>(200, "The decision counts, and is in the log.", &[])
+        .problem_as::<TooLate>(409, "Somebody was faster, or the run is over: the body says who, or how.")
+        .tag(TAG)
+}

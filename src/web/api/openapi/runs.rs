@@ -1,0 +1,225 @@
+//! `/acts/run` and `/acts/runs`.
+
+use super::call::{AnswerHeader, Call, get, patch, post, short_text, text};
+use super::log::LogEntry;
+use super::problem::TooLate;
+use crate::auth::policy::Permission;
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use utoipa::ToSchema;
+
+pub const TAG: &str = "Runs";
+
+const NUMBER: &str = "The run's number.";
+const TOO_LATE: &str = "It is too late: `run_status` says how the run stands.";
+
+/// What to start.
+#[derive(ToSchema)]
+struct StartRun {
+    /// The protocol to follow, in its latest version.
+    #[schema(example = 7)]
+    protocol_id: i64,
+    /// What the steps work on. It must fit the protocol's `input`, if it has one.
+    #[schema(value_type = Option<Object>)]
+    payload: Option<()>,
+}
+
+#[derive(ToSchema)]
+struct RunStarted {
+    #[schema(example = 9001)]
+    run_id: i64,
+    /// Its first entry is in the log.
+    #[schema(example = "queued")]
+    status: RunStatus,
+}
+
+/// How a run stands. The last four are final.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum RunStatus {
+    Queued,
+    Running,
+    Waiting,
+    Paused,
+    Completed,
+    Rejected,
+    Failed,
+    Cancelled,
+}
+
+/// A run as it stands.
+#[derive(ToSchema)]
+struct Run {
+    #[schema(example = 9001)]
+    run_id: i64,
+    #[schema(example = 7)]
+    protocol_id: i64,
+    /// The version that it began with, and keeps.
+    #[schema(example = 1)]
+    protocol_version: i32,
+    protocol_name: String,
+    status: RunStatus,
+    /// The first unfinished step, or null.
+    #[schema(required, example = "ai_analysis")]
+    current_step: Option<String>,
+    /// All steps that are being worked on or waited for.
+    current_steps: Vec<String>,
+    /// A step is past its `max_minutes`.
+    stalled: bool,
+    #[schema(example = "staff")]
+    started_by: String,
+    started_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    #[schema(required)]
+    ended_at: Option<DateTime<Utc>>,
+    /// Why it is paused, or ended as it did.
+    #[schema(required)]
+    reason: Option<String>,
+    /// What was sent, and the results of the steps so far.
+    #[schema(value_type = Object)]
+    payload: (),
+    /// One line for each step that has begun.
+    log: Vec<LogLine>,
+}
+
+/// When a step reached the status that it has.
+#[derive(ToSchema)]
+struct LogLine {
+    t: DateTime<Utc>,
+    #[schema(example = "fetch_data")]
+    step: String,
+    #[schema(example = "done")]
+    status: StepStatus,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum StepStatus {
+    Pending,
+    Running,
+    Waiting,
+    Done,
+    Failed,
+    Skipped,
+    Cancelled,
+}
+
+/// A run in a list.
+#[derive(ToSchema)]
+struct RunRow {
+    run_id: i64,
+    protocol_id: i64,
+    protocol_version: i32,
+    protocol_name: String,
+    status: RunStatus,
+    #[schema(required)]
+    current_step: Option<String>,
+    stalled: bool,
+    started_by: String,
+    /// What it is about, in a few words of its payload.
+    subject: String,
+    started_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(ToSchema)]
+struct RunList {
+    runs: Vec<RunRow>,
+    /// The cursor of the next page; null on the last.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+#[derive(ToSchema)]
+struct Reason {
+    /// Why. It is written into the log.
+    #[schema(min_length = 1, max_length = 4000)]
+    reason: String,
+}
+
+#[derive(ToSchema)]
+struct RunChanged {
+    run_id: i64,
+    status: RunStatus,
+}
+
+pub fn calls() -> Vec<Call> {
+    vec![start(), index(), show(), replay(), cancel(), resume()]
+}
+
+fn start() -> Call {
+    let key = "Makes it safe to send again: the same key and body give the run that the first one began, the same \
+               key with another body is a 422.";
+    post("/acts/run", "startRun", "Start a run")
+        .about("The answer comes after the run's first entry is committed to the log.")
+        .needs(Permission::StartRun)
+        .request_header("Idempotency-Key", key, short_text(255))
+        .body::<StartRun>(json!({"protocol_id": 7, "payload": {"license_id": 123}}))
+        .answer::<RunStarted>(202, "The run is queued.", &[AnswerHeader::Location])
+        .tag(TAG)
+}
+
+fn index() -> Call {
+    get("/acts/runs", "listRuns", "List runs, newest first")
+        .about("Staff see the runs that they started.")
+        .needs(Permission::ReadRun)
+        .query_text("status", "One status, or several with commas: `running,waiting`.")
+        .query_number("protocol_id", "Only runs of this protocol.")
+        .query_text("q", "Only runs with this text in their subject, protocol, starter or number.")
+        .query_span("runs started")
+        .query_text("started_by", "Only runs that this user started.")
+        .query_flag("stalled", "Only runs with a step past its `max_minutes`.")
+        .list()
+        .answer::<RunList>(200, "A page of runs.", &[])
+        .tag(TAG)
+}
+
+fn show() -> Call {
+    get("/acts/runs/{id}", "getRun", "See a run, its payload and a short log")
+        .needs(Permission::ReadRun)
+        .path_number("id", NUMBER)
+        .query_range("wait", "Wait up to so many seconds for the next change.", 0.0, 60.0)
+        .answer::<Run>(200, "The run as it stands.", &[])
+        .tag(TAG)
+}
+
+fn replay() -> Call {
+    get("/acts/runs/{id}/replay", "replayRun", "Play back the whole log of a run")
+        .about("Nothing is executed. The entries come in order, each one a `LogEntry` in the exact bytes that are \
+                hashed: the SHA-256 of a zero byte and the line is the next one's `prev`.")
+        .needs(Permission::ReadRun)
+        .path_number("id", NUMBER)
+        .query_range("speed", "1 keeps the pauses, 10 makes them a tenth; without it all comes at once.", 0.001, 1e6)
+        .query_flag("follow", "Go on with what happens, until the run is over.")
+        .request_header("Last-Event-ID", "Server-sent events only: go on after this `seq`.", text())
+        .names::<LogEntry>()
+        .answer_text(
+            "The entries. With `Accept: text/event-stream` they come as server-sent events whose id is the `seq`.",
+            &[
+                ("application/x-ndjson", "One `LogEntry` a line."),
+                ("text/event-stream", "One `LogEntry` in the data of each event."),
+            ],
+        )
+        .tag(TAG)
+}
+
+fn cancel() -> Call {
+    patch("/acts/runs/{id}/cancel", "cancelRun", "Stop a run")
+        .about("Attempts in flight get a signal, and approvals that wait are closed.")
+        .needs(Permission::CancelRun)
+        .path_number("id", NUMBER)
+        .body::<Reason>(json!({"reason": "The applicant withdrew."}))
+        .answer::<RunChanged>(202, "The run is cancelled.", &[])
+        .problem_as::<TooLate>(409, TOO_LATE)
+        .tag(TAG)
+}
+
+fn resume() -> Call {
+    post("/acts/runs/{id}/resume", "resumeRun", "Let a paused run go on")
+        .needs(Permission::CancelRun)
+        .path_number("id", NUMBER)
+        .body::<Reason>(json!({"reason": "The service is back."}))
+        .answer::<RunChanged>(202, "The run goes on.", &[])
+        .problem_as::<TooLate>(409, "The run is not paused: `run_status` says how it stands.")
+        .tag(TAG)
+}

@@ -1,0 +1,300 @@
+//! The published description of the API, held against what a running server answers.
+
+use crate::support::client::{Answer, Caller};
+use crate::support::server::TestServer;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The description, and which of its calls have been seen to be true.
+struct Contract {
+    document: Value,
+    seen: BTreeSet<String>,
+}
+
+impl Contract {
+    async fn of(server: &TestServer) -> Contract {
+        let mut document = server.nobody().get("/openapi.json").await.expect(200).json;
+        // A field that an answer has and the description does not name is a fault of the description.
+        for (name, schema) in document["components"]["schemas"].as_object_mut().expect("schemas") {
+            if schema.get("properties").is_some() && name != "Description" {
+                schema["additionalProperties"] = false.into();
+            }
+        }
+        Contract { document, seen: BTreeSet::new() }
+    }
+
+    /// `/acts/runs/{id}` as it is called: everything that the description says of it.
+    fn operation(&self, method: &str, path: &str) -> &Value {
+        let operation = &self.document["paths"][path][method.to_lowercase()];
+        assert!(operation.is_object(), "{method} {path} is not described");
+        operation
+    }
+
+    /// Checks an answer: its status, headers, media type and body are what the description says.
+    fn check(&mut self, method: &str, path: &str, answer: Answer) -> Answer {
+        let place = format!("{method} {path} {}", answer.status);
+        let operation = self.operation(method, path);
+        let mut response = &operation["responses"][answer.status.to_string()];
+        assert!(response.is_object(), "{place} is not described: {}", answer.text);
+        if let Some(reference) = response["$ref"].as_str() {
+            response = self.document.pointer(&reference[1..]).expect("it resolves");
+        }
+        for (name, _) in response["headers"].as_object().into_iter().flatten() {
+            let is_there = answer.headers.contains_key(name.as_str());
+            // A last page has no next, and only a refused token has a challenge with a scope.
+            assert!(is_there || name == "Link" || name == "WWW-Authenticate", "{place}: no {name}");
+        }
+        let media_type = answer.header("content-type").split(';').next().unwrap_or_default().to_owned();
+        let content = &response["content"][&media_type];
+        assert!(content.is_object(), "{place}: {media_type} is not described");
+        if media_type.ends_with("json") && media_type != "application/x-ndjson" {
+            self.fits(&place, &content["schema"], &answer.json);
+        }
+        if answer.status < 300 {
+            self.seen.insert(format!("{method} {path}"));
+        }
+        answer
+    }
+
+    fn fits(&self, place: &str, schema: &Value, value: &Value) {
+        let mut schema = schema.clone();
+        schema["components"] = self.document["components"].clone();
+        let validator = jsonschema::draft202012::options()
+            .should_validate_formats(true)
+            .build(&schema)
+            .expect("a schema");
+        let errors: Vec<String> =
+            validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{place}: {errors:#?} in {value:#}");
+    }
+
+    async fn get(&mut self, caller: &Caller, path: &str, filled: &str) -> Answer {
+        let answer = caller.get(filled).await;
+        self.check("GET", path, answer)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_runs_and_approvals_are_as_described() {
+    let server = TestServer::start().await;
+    let mut contract = Contract::of(&server).await;
+    let (staff, supervisor) = (server.user("staff"), server.user("supervisor"));
+
+    let body = json!({"protocol_id": 7, "payload": {"license_id": 123}});
+    let answer = staff.post("/acts/run", body.clone()).await;
+    let id =
+        contract.check("POST", "/acts/run", answer).expect(202).json["run_id"].as_i64().expect("a number");
+    staff.wait_for_status(id, "waiting").await;
+    contract.get(&staff, "/acts/runs/{id}", &format!("/acts/runs/{id}?wait=0")).await.expect(200);
+    contract.get(&staff, "/acts/runs", "/acts/runs").await.expect(200);
+
+    let approval = supervisor.approval(id).await;
+    contract.get(&supervisor, "/acts/approvals", "/acts/approvals").await.expect(200);
+    let (path, filled) = ("/acts/approvals/{id}/decision", format!("/acts/approvals/{approval}/decision"));
+    let approve = json!({"decision": "approve", "reason": "All in order."});
+    let answer = supervisor.post(&filled, approve.clone()).await;
+    contract.check("POST", path, answer).expect(200);
+    let answer = supervisor.post(&filled, approve).await;
+    contract.check("POST", path, answer).expect(409);
+    let filled = format!("/acts/approvals/{approval}");
+    contract.get(&supervisor, "/acts/approvals/{id}", &filled).await.expect(200);
+    staff.wait_for_status(id, "completed").await;
+    contract.get(&staff, "/acts/runs/{id}", &format!("/acts/runs/{id}")).await.expect(200);
+
+    let filled = format!("/acts/runs/{id}/replay");
+    let tape = contract.get(&staff, "/acts/runs/{id}/replay", &filled).await.expect(200);
+    let entry = json!({"$ref": "#/components/schemas/LogEntry"});
+    for line in tape.text.lines() {
+        contract.fits("an entry", &entry, &serde_json::from_str(line).expect("JSON"));
+    }
+
+    let cancelled =
+        staff.post("/acts/run", body).await.expect(202).json["run_id"].as_i64().expect("a number");
+    let (path, filled) = ("/acts/runs/{id}/cancel", format!("/acts/runs/{cancelled}/cancel"));
+    for status in [202, 409] {
+        let answer = staff.patch(&filled, json!({"reason": "The applicant withdrew."})).await;
+        contract.check("PATCH", path, answer).expect(status);
+    }
+    let filled = format!("/acts/runs/{cancelled}/resume");
+    let answer = staff.post(&filled, json!({"reason": "On with it."})).await;
+    contract.check("POST", "/acts/runs/{id}/resume", answer).expect(409);
+    // A second page, and the way to it.
+    let page = contract.get(&staff, "/acts/runs", "/acts/runs?limit=1").await.expect(200);
+    assert!(page.header("link").ends_with("; rel=\"next\""), "{:?}", page.headers);
+
+    assert_eq!(contract.seen.len(), 8, "{:?}", contract.seen);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_protocols_registries_log_and_service_are_as_described() {
+    let server = TestServer::start().await;
+    let mut contract = Contract::of(&server).await;
+    let (admin, auditor, nobody) = (server.user("admin"), server.user("auditor"), server.nobody());
+
+    let definition = json!({"tasks": [{"id": "add", "type": "script", "uses": "compute"}]});
+    let body = json!({"name": "Sums", "definition": definition});
+    let answer = admin.post("/acts/protocols", body.clone()).await;
+    let made = contract.check("POST", "/acts/protocols", answer).expect(201);
+    let one = made.header("location").to_owned();
+    let answer = admin.put(&one, body.clone()).await;
+    contract.check("PUT", "/acts/protocols/{id}", answer).expect(200);
+    let stale = admin.request(Method::PUT, &one).header("if-match", made.header("etag")).json(&body);
+    let answer = Caller::send(stale).await;
+    contract.check("PUT", "/acts/protocols/{id}", answer).expect(412);
+    let answer = admin.post("/acts/protocols/validate", body).await;
+    contract.check("POST", "/acts/protocols/validate", answer).expect(200);
+    let answer = admin.post("/acts/protocols/validate", json!({"definition": {"tasks": 1}})).await;
+    contract.check("POST", "/acts/protocols/validate", answer).expect(422);
+    contract.get(&admin, "/acts/protocols", "/acts/protocols").await.expect(200);
+    contract.get(&admin, "/acts/protocols/{id}", "/acts/protocols/7").await.expect(200);
+    contract.get(&admin, "/acts/protocols/{id}", "/acts/protocols/70").await.expect(404);
+    contract.get(&admin, "/acts/protocols/{id}/versions", &format!("{one}/versions")).await.expect(200);
+
+    let agent = json!({"endpoint": "https://models.example.gov/v1/", "model": "m", "prompt": "Look."});
+    for (all, name, body) in [
+        ("/acts/actions", "total", json!({"name": "total", "kind": "compute"})),
+        ("/acts/agents", "reader", json!({"name": "reader", "config": agent})),
+    ] {
+        let (path, one) = (format!("{all}/{{name}}"), format!("{all}/{name}"));
+        for status in [201, 409] {
+            let answer = admin.post(all, body.clone()).await;
+            contract.check("POST", all, answer).expect(status);
+        }
+        let answer = admin.put(&one, body).await;
+        contract.check("PUT", &path, answer).expect(200);
+        contract.get(&admin, &path, &one).await.expect(200);
+        contract.get(&admin, all, all).await.expect(200);
+        contract.get(&auditor, all, all).await.expect(403);
+        contract.get(&nobody, all, all).await.expect(401);
+    }
+
+    for path in ["/acts/log.csv", "/acts/log.ndjson"] {
+        contract.get(&auditor, path, path).await.expect(200);
+    }
+    for path in ["/healthz", "/readyz", "/metrics", "/.well-known/jwks.json", "/openapi.json"] {
+        contract.get(&nobody, path, path).await.expect(200);
+    }
+    assert_eq!(contract.seen.len(), 6 + 8 + 2 + 5, "{:?}", contract.seen);
+    server.stop().await;
+}
+
+/// What a refusal says is known: `… known are: a, b.`
+fn known(message: &str) -> BTreeSet<String> {
+    let names = message.split_once("known are: ").map_or("", |(_, names)| names.trim_end_matches('.'));
+    names.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_know_the_parameters_and_fields_that_are_described_and_no_others() {
+    let server = TestServer::start().await;
+    let contract = Contract::of(&server).await;
+    let admin = server.user("admin");
+    let mut looked_at = BTreeMap::from([("queries", 0), ("bodies", 0)]);
+    for (path, item) in contract.document["paths"].as_object().expect("paths") {
+        if !path.starts_with("/acts/") {
+            continue;
+        }
+        let filled = path.replace("{id}", "7").replace("{name}", "fetch_data");
+        for (method, operation) in item.as_object().expect("methods") {
+            let place = format!("{method} {path}");
+            if method == "get" {
+                let answer = admin.get(&format!("{filled}?no_such_parameter=1")).await;
+                let none = Vec::new();
+                let described = operation["parameters"].as_array().unwrap_or(&none).iter();
+                let described = described.filter(|parameter| parameter["in"] == "query");
+                let described: BTreeSet<String> = described
+                    .map(|parameter| parameter["name"].as_str().expect("a name").to_owned())
+                    .collect();
+                assert_eq!(known(answer.problem(400)), described, "{place}");
+                *looked_at.get_mut("queries").expect("counted") += 1;
+                continue;
+            }
+            let reference = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+            let schema =
+                contract.document.pointer(&reference.as_str().expect("a body")[1..]).expect("it resolves");
+            let described: BTreeSet<String> =
+                schema["properties"].as_object().expect("fields").keys().cloned().collect();
+            let method = method.to_uppercase().parse::<Method>().expect("a method");
+            let answer =
+                Caller::send(admin.request(method, &filled).json(&json!({"no_such_field": 1}))).await;
+            let errors = answer.errors();
+            let unknown = errors.iter().find(|(path, _)| *path == "$.no_such_field").expect(&place);
+            assert_eq!(known(unknown.1), described, "{place}");
+            let required: BTreeSet<&str> = errors
+                .iter()
+                .filter(|(_, message)| message.starts_with("is required"))
+                .filter_map(|(path, _)| path.strip_prefix("$."))
+                .collect();
+            let described: BTreeSet<&str> = schema["required"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|name| name.as_str().expect("a name"))
+                .collect();
+            assert_eq!(required, described, "{place}");
+            *looked_at.get_mut("bodies").expect("counted") += 1;
+        }
+    }
+    assert_eq!(looked_at, BTreeMap::from([("queries", 14), ("bodies", 11)]));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docs_are_for_everybody_and_all_of_their_files_are_ours() {
+    let server = TestServer::start().await;
+    let nobody = server.nobody();
+    let document = nobody.get("/openapi.json").await.expect(200);
+    assert_eq!(document.header("cache-control"), "no-cache");
+    assert_eq!(document.header("content-type"), "application/json");
+    // The client follows the redirect to where the page's files are.
+    let page = nobody.get("/docs").await.expect(200);
+    assert_eq!(page.header("cache-control"), "no-cache");
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("default-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    assert!(!page.text.contains("style=") && !page.text.contains("<style"), "{}", page.text);
+    assert!(!page.text.contains("<script>"), "{}", page.text);
+    let links = ["href=\"", "src=\""].into_iter().flat_map(|start| page.text.split(start).skip(1));
+    let links: Vec<&str> = links.filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(links.len(), 7, "{links:?}");
+    for link in links {
+        let path = if link.starts_with('/') { link.to_owned() } else { format!("/docs/{link}") };
+        nobody.get(&path).await.expect(200);
+    }
+    let start = nobody.get("/docs/swagger-initializer.js").await.expect(200);
+    assert!(start.text.contains("/openapi.json") && !start.text.contains("petstore"), "{}", start.text);
+    nobody.get("/docs/no-such-file.js").await.expect(404);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_count_what_happens() {
+    let server = TestServer::start().await;
+    let staff = server.user("staff");
+    let id = staff.start(7, json!({"license_id": 123})).await;
+    staff.wait_for_status(id, "waiting").await;
+    let figures = server.nobody().get("/metrics").await.expect(200).text;
+    // Other tests run in this process and are counted, too.
+    let at_least = |line: &str, least: f64| {
+        let found = figures.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        let value: f64 =
+            found.unwrap_or_else(|| panic!("no {line} in\n{figures}")).parse().expect("a number");
+        assert!(value >= least, "{line} {value}");
+    };
+    at_least("hms_act_runs_started_total", 1.0);
+    at_least("hms_act_runs_closed_total{status=\"completed\"}", 0.0);
+    at_least("hms_act_log_entries_written_total", 8.0);
+    at_least("hms_act_commit_duration_seconds_count", 4.0);
+    at_least("hms_act_attempt_duration_seconds_count{outcome=\"done\"}", 3.0);
+    at_least("hms_act_commands_queued", 0.0);
+    at_least("hms_act_database_connections{state=\"idle\"}", 0.0);
+    let route = "{method=\"POST\",route=\"/acts/run\",status=\"202\"}";
+    at_least(&format!("hms_act_http_request_duration_seconds_count{route}"), 1.0);
+    assert!(!figures.contains("run_id"), "no figure by run");
+    for line in figures.lines().filter(|line| line.starts_with("# TYPE")) {
+        let name = line.split(' ').nth(2).expect("a name");
+        assert!(figures.contains(&format!("# HELP {name} ")), "{name} is not explained");
+    }
+    server.stop().await;
+}
