@@ -1,3 +1,9 @@
 //! What people see and do, in real browsers.
 
+mod accessibility;
+mod authoring;
+mod decisions;
+mod hostile;
+mod keyboard;
+mod live;
 mod walk;

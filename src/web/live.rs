@@ -20,8 +20,10 @@ use tokio::sync::mpsc;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The least time between two states.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Drawing takes at most one part in this many of a core for each stream.
+/// Drawing takes at most one part in this many of a core for each stream, while drawing is quick.
 const SHARE: u32 = 20;
+/// The most time between two states: a machine that is busy for a moment must not hold a page back for a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The name that the pages give to the last event.
 const END: &str = "end";
 
@@ -138,7 +140,7 @@ impl Live {
                     return;
                 }
             }
-            let pause = PAUSE.max(began.elapsed() * SHARE);
+            let pause = pause_after(began.elapsed());
             tokio::select! {
                 // Not the end of what it shows: browsers connect to the instance that comes after.
                 _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -177,10 +179,23 @@ impl Live {
     }
 }
 
+/// How long a stream rests after it took this long to draw.
+fn pause_after(drawing: Duration) -> Duration {
+    (drawing * SHARE).clamp(PAUSE, LONGEST_PAUSE)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Frame, position};
+    use super::{Frame, LONGEST_PAUSE, PAUSE, pause_after, position};
     use actix_web::test::TestRequest;
+    use std::time::Duration;
+
+    #[test]
+    fn slow_drawing_rests_longer_but_never_long() {
+        assert_eq!(pause_after(Duration::from_millis(1)), PAUSE);
+        assert_eq!(pause_after(Duration::from_millis(50)), Duration::from_secs(1));
+        assert_eq!(pause_after(Duration::from_secs(3)), LONGEST_PAUSE);
+    }
 
     #[test]
     fn state_is_one_unnamed_event_with_its_position() {

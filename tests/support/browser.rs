@@ -96,12 +96,17 @@ pub async fn desks(count: u32) -> Desks {
 impl Desks {
     /// A browser with a fresh profile, at one server.
     pub async fn open(&self, base_url: &str) -> Browser {
-        Browser::start(base_url, true).await
+        Browser::start(base_url, true, PageLoadStrategy::Normal).await
     }
 
     /// The same without JavaScript.
     pub async fn open_without_javascript(&self, base_url: &str) -> Browser {
-        Browser::start(base_url, false).await
+        Browser::start(base_url, false, PageLoadStrategy::Normal).await
+    }
+
+    /// The same for a person who does not wait until a page is loaded.
+    pub async fn open_hasty(&self, base_url: &str) -> Browser {
+        Browser::start(base_url, true, PageLoadStrategy::None).await
     }
 
     /// A browser at a server, with somebody signed in.
@@ -120,9 +125,11 @@ pub struct Browser {
 }
 
 impl Browser {
-    async fn start(base_url: &str, javascript: bool) -> Browser {
+    async fn start(base_url: &str, javascript: bool, wait: PageLoadStrategy) -> Browser {
         let profile = ScratchDir::new();
-        let driver = connect(capabilities(&profile, javascript).expect("capabilities")).await;
+        let mut wanted = capabilities(&profile, javascript).expect("capabilities");
+        wanted.set_page_load_strategy(wait).expect("capabilities");
+        let driver = connect(wanted).await;
         Browser { driver, base_url: base_url.to_owned(), _profile: profile }
     }
 
@@ -309,7 +316,6 @@ fn capabilities(profile: &ScratchDir, javascript: bool) -> WebDriverResult<Chrom
     }
     wanted.add_arg(&format!("--user-data-dir={}", profile.path().join("profile").display()))?;
     wanted.set_logging_prefs("browser", LoggingPrefsLogLevel::All)?;
-    wanted.set_page_load_strategy(PageLoadStrategy::Normal)?;
     if !javascript {
         let blocked = json!({"profile.managed_default_content_settings.javascript": 2});
         wanted.add_experimental_option("prefs", blocked)?;

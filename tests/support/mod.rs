@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod client;
+pub mod gate;
 pub mod postgres;
 pub mod process;
 pub mod server;

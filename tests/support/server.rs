@@ -7,6 +7,7 @@ use hms_act::auth::policy::Scope;
 use hms_act::auth::token_keys::TokenKey;
 use hms_act::auth::tokens;
 use hms_act::config::{Config, DEFAULT_MAX_BODY_BYTES, Secret};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -33,6 +34,7 @@ pub const ALL_SCOPES: &str = "runs:read runs:write approvals:decide log:read pro
 
 pub struct TestServer {
     running: Running,
+    config: Config,
     caller: Caller,
     pub database: TestDatabase,
     pub scratch: ScratchDir,
@@ -64,7 +66,21 @@ impl TestServer {
         change(&mut config);
         let running = app::start(&config).await.expect("it starts");
         let caller = Caller::new(running.base_url(), None);
-        TestServer { running, caller, database, scratch, _seat: seat }
+        TestServer { running, config, caller, database, scratch, _seat: seat }
+    }
+
+    /// Stops it, does something while it is away, and starts it again at the same address.
+    pub async fn away_while(self, meanwhile: impl Future<Output = ()>) -> TestServer {
+        let TestServer { running, mut config, caller, database, scratch, _seat } = self;
+        config.bind = running.address();
+        running.stop().await.expect("it stops in order");
+        meanwhile.await;
+        let running = app::start(&config).await.expect("it starts");
+        TestServer { running, config, caller, database, scratch, _seat }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.running.address()
     }
 
     pub fn base_url(&self) -> &str {
