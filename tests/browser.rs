@@ -3,6 +3,7 @@
 mod accessibility;
 mod authoring;
 mod decisions;
+mod docs;
 mod hostile;
 mod keyboard;
 mod live;
