@@ -23,6 +23,7 @@ pub mod schema;
 mod sequences;
 pub mod sessions;
 pub mod settings;
+pub mod start_keys;
 pub mod token_keys;
 pub mod users;
 
