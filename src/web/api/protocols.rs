@@ -136,7 +136,7 @@ pub async fn validate(
     let (_, definition) = Fields::read(body, |fields| {
         (fields.optional_text("name", 200), Value::Object(fields.required_object("definition")))
     })?;
-    let errors = check_definition(&site, &definition, "$.definition");
+    let errors = check_definition(&site, &definition, "$.definition").await?;
     if errors.is_empty() {
         return Ok(HttpResponse::Ok().json(json!({"valid": true, "errors": []})));
     }
