@@ -280,3 +280,24 @@ async fn agents_are_registered_changed_and_checked() {
     server.user("staff").get("/acts/agents").await.problem(403);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_come_in_pages_without_their_definitions() {
+    let server = TestServer::start().await;
+    let admin = server.user("admin");
+    for _ in 0..4 {
+        admin.put("/acts/protocols/7", json!({"definition": one_step("a")})).await.expect(200);
+    }
+    let (mut path, mut seen) = ("/acts/protocols/7/versions?limit=2".to_owned(), Vec::new());
+    loop {
+        let page = admin.get(&path).await.expect(200);
+        let rows = page.json["versions"].as_array().expect("a list").clone();
+        assert!(rows.len() <= 2 && rows.iter().all(|row| row.get("definition").is_none()), "{}", page.text);
+        seen.extend(rows.iter().map(|row| row["version"].as_i64().expect("a number")));
+        let Some(next) = page.json["next"].as_str() else { break };
+        assert!(page.header("link").contains(next), "{}", page.header("link"));
+        path = format!("/acts/protocols/7/versions?limit=2&cursor={next}");
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1]);
+    server.stop().await;
+}
