@@ -237,6 +237,7 @@ impl From<StoreError> for AppError {
                     retry_after: 2,
                 }
             }
+            StoreError::TooSlow => AppError::Unavailable { detail: error.to_string(), retry_after: 30 },
             StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::Privilege(_) => {
                 AppError::internal(error)
             }
