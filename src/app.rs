@@ -29,7 +29,7 @@ use crate::web::doors::Doors;
 use crate::web::measure::measure;
 use crate::web::routes;
 use crate::web::security::{frame, guard_csrf};
-use crate::web::site::Site;
+use crate::web::site::{LogReaders, Site};
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
@@ -129,6 +129,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         pool: pool.clone(),
         agency: Arc::clone(&agency_log),
         guard: guard.clone(),
+        log_readers: Arc::new(LogReaders::new(database.app_url.clone())),
         demo: config.demo,
         stopping: stopping.clone(),
     };

@@ -206,6 +206,13 @@ async fn same_key_starts_one_run_however_often_it_is_sent() {
     assert_ne!(theirs.json["run_id"], id);
     let another = start(&staff, "k2", body.clone()).await.expect(202);
     assert_ne!(another.json["run_id"], id);
+    // Nor does it matter what the protocol has become since.
+    let stricter = json!({"input": {"type": "object", "required": ["m"]}, "tasks": [
+        {"id": "n", "type": "script", "uses": "compute"}]});
+    let path = format!("/acts/protocols/{protocol}");
+    server.user("admin").put(&path, json!({"definition": stricter})).await.expect(200);
+    assert_eq!(start(&staff, "k1", body.clone()).await.expect(202).json["run_id"], id);
+    start(&staff, "k3", body.clone()).await.problem(422);
     for bad in [" ", "é", &"k".repeat(256)] {
         start(&staff, bad, body.clone()).await.problem(400);
     }

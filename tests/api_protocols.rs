@@ -3,6 +3,7 @@
 use crate::support::client::{Answer, Caller};
 use crate::support::process::published;
 use crate::support::server::TestServer;
+use diesel::connection::SimpleConnection;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -86,6 +87,9 @@ async fn of_two_who_save_over_the_same_version_one_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_that_is_wrong_with_a_protocol_is_said_at_once_with_its_place() {
     let server = TestServer::start().await;
+    let users = "INSERT INTO users (name, role, disabled_at) VALUES ('boss', 'supervisor', NULL),
+        ('clerk', 'staff', NULL), ('inspector', 'auditor', NULL), ('gone', 'supervisor', now())";
+    server.database.connect().batch_execute(users).expect("users");
     let admin = server.user("admin");
     let definition = json!({
         "tasks": [
@@ -122,6 +126,25 @@ async fn everything_that_is_wrong_with_a_protocol_is_said_at_once_with_its_place
     assert_eq!(checked.json["errors"], refused.json["errors"]);
     let saved = admin.put("/acts/protocols/7", json!({"definition": body["definition"]})).await;
     assert_eq!(saved.json["errors"], refused.json["errors"]);
+
+    // Nobody could ever decide these.
+    for (approver, reason) in [
+        ("supervisors", "no user `supervisors`"),
+        ("clerk", "`clerk` is staff and may not decide"),
+        ("inspector", "`inspector` is auditor and may not decide"),
+        ("gone", "no user `gone` who can sign in"),
+    ] {
+        let definition = json!({"tasks": [
+            {"id": "ask", "type": "hitl", "approvers": ["boss", approver]}]});
+        let refused =
+            admin.post("/acts/protocols", json!({"name": "Nobody", "definition": definition})).await;
+        let errors = refused.errors();
+        assert_eq!(errors[0].0, "$.definition.tasks[0].approvers");
+        assert!(errors[0].1.contains(reason), "{errors:?}");
+    }
+    let definition = json!({"tasks": [{"id": "ask", "type": "hitl", "approvers": ["boss", "admin"]}]});
+    let body_with_boss = json!({"name": "Boss", "definition": definition});
+    admin.post("/acts/protocols/validate", body_with_boss).await.expect(200);
 
     // Read as a whole, its references are looked at.
     for (kind, noun) in [("script", "action"), ("agent", "agent")] {
@@ -255,5 +278,26 @@ async fn agents_are_registered_changed_and_checked() {
     let refused = admin.post("/acts/agents", json!({"name": "third", "config": config})).await;
     assert!(refused.errors()[0].0.starts_with("$.config.schema"), "{}", refused.text);
     server.user("staff").get("/acts/agents").await.problem(403);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_come_in_pages_without_their_definitions() {
+    let server = TestServer::start().await;
+    let admin = server.user("admin");
+    for _ in 0..4 {
+        admin.put("/acts/protocols/7", json!({"definition": one_step("a")})).await.expect(200);
+    }
+    let (mut path, mut seen) = ("/acts/protocols/7/versions?limit=2".to_owned(), Vec::new());
+    loop {
+        let page = admin.get(&path).await.expect(200);
+        let rows = page.json["versions"].as_array().expect("a list").clone();
+        assert!(rows.len() <= 2 && rows.iter().all(|row| row.get("definition").is_none()), "{}", page.text);
+        seen.extend(rows.iter().map(|row| row["version"].as_i64().expect("a number")));
+        let Some(next) = page.json["next"].as_str() else { break };
+        assert!(page.header("link").contains(next), "{}", page.header("link"));
+        path = format!("/acts/protocols/7/versions?limit=2&cursor={next}");
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1]);
     server.stop().await;
 }

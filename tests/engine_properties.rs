@@ -36,7 +36,7 @@ fn task() -> impl Strategy<Value = Value> {
         2 => Just(json!({"type": "agent", "uses": "ask"})),
         1 => Just(json!({"type": "agent", "uses": "missing"})),
         3 => Just(json!({"type": "hitl"})),
-        1 => Just(json!({"type": "hitl", "on_reject": "continue", "four_eyes": false, "approvers": ["ada", "staff"]})),
+        1 => Just(json!({"type": "hitl", "on_reject": "continue", "four_eyes": false, "approvers": ["ada", "admin"]})),
     ];
     let when =
         prop_oneof![4 => Just(None), 1 => Just(Some("payload.n > 0")), 1 => Just(Some("payload.n < 0"))];
@@ -308,7 +308,7 @@ proptest! {
                 Some(approval) => Command::Decide { approval: approval.id, choice: Choice::Approve, reason: None, form: None },
                 None => Command::CompleteStep { step, attempt, result: json!({}) },
             };
-            // `staff` and `ada` may decide one kind, supervisors the other.
+            // `ada` and admins may decide one kind, supervisors the other.
             let by = if world.decide(&run, command.clone(), 1).is_ok() { 1 } else { 2 };
             run = world.decide(&run, command, by).expect("it is allowed").run;
         }

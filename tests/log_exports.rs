@@ -1,7 +1,11 @@
 //! The log as it leaves: CSV, NDJSON, and the replay of one run.
 
+use crate::support::postgres::TestDatabase;
 use crate::support::server::TestServer;
 use crate::support::service::TestService;
+use diesel::connection::SimpleConnection;
+use hms_act::store::error::StoreError;
+use hms_act::store::log::{self, LogFilter};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -189,4 +193,61 @@ async fn replay_of_a_run_in_flight_ends_at_the_present_unless_it_follows() {
     let heard = service.heard();
     assert_eq!((heard[0].run.as_str(), heard[0].step.as_str()), (id.to_string().as_str(), "call"));
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tape_that_follows_ends_with_the_rights_of_whoever_listens() {
+    let server = TestServer::start().await;
+    let (staff, auditor) = (server.user("staff"), server.user("auditor"));
+    let definition = json!({"tasks": [{"id": "ask", "type": "hitl"}]});
+    let body = json!({"name": "Ask", "definition": definition});
+    let created = server.user("admin").post("/acts/protocols", body).await.expect(201);
+    let id = staff.start(created.json["id"].as_i64().expect("a number"), json!({})).await;
+    staff.wait_for_status(id, "waiting").await;
+    let path = format!("/acts/runs/{id}/replay?follow=1");
+    let mut tape = auditor.request(Method::GET, &path).send().await.expect("the server answers");
+    assert_eq!(tape.status(), 200);
+    let mut played = tape.chunk().await.expect("the tape begins").expect("an entry").to_vec();
+
+    let disable = "UPDATE users SET disabled_at = now() WHERE name = 'auditor'";
+    server.database.connect().batch_execute(disable).expect("disabled");
+    staff.patch(&format!("/acts/runs/{id}/cancel"), json!({"reason": "Not needed."})).await.expect(202);
+    let broken = loop {
+        match tape.chunk().await {
+            Ok(Some(bytes)) => played.extend(bytes),
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    let played = String::from_utf8_lossy(&played);
+    assert!(broken && !played.contains("run.closed"), "{played}");
+    server.stop().await;
+}
+
+#[test]
+fn statement_that_takes_too_long_is_told_from_one_that_is_wrong() {
+    let database = TestDatabase::new();
+    let mut connection = database.connect();
+    connection.batch_execute("SET statement_timeout = '1ms'").expect("set");
+    let error = connection.batch_execute("SELECT pg_sleep(60)").expect_err("given up");
+    assert!(matches!(StoreError::from(error), StoreError::TooSlow));
+    let error = connection.batch_execute("SELECT nothing").expect_err("wrong");
+    assert!(matches!(StoreError::from(error), StoreError::Database(_)));
+}
+
+#[test]
+fn log_without_end_is_not_counted_to_its_end() {
+    let database = TestDatabase::new();
+    let mut connection = database.connect();
+    connection
+        .batch_execute(
+            "INSERT INTO activity_log (run_id, stream, seq, t, actor, type, leaf, leaf_hash)
+             SELECT 0, 9, n, now(), 'ada', 'user.signed_in', '\\x7b7d', sha256('\\x007b7d')
+             FROM generate_series(1, 10500) AS n",
+        )
+        .expect("written");
+    let all = log::count(&mut connection, &LogFilter::default()).expect("counted");
+    assert_eq!(all, log::COUNTED + 1);
+    let few = LogFilter { actor: Some("eve".to_owned()), ..LogFilter::default() };
+    assert_eq!(log::count(&mut connection, &few).expect("counted"), 0);
 }

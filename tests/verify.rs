@@ -2,8 +2,9 @@
 
 use crate::support::process::Setup;
 use crate::support::server::TestServer;
-use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
+use diesel::sql_types::{Array, BigInt, Integer, Text};
+use diesel::{PgConnection, QueryableByName, RunQueryDsl, sql_query};
 use serde_json::json;
 
 /// A completed run of three entries a step, and what lies beside one of its entries.
@@ -48,11 +49,14 @@ impl Evidence {
         Evidence { server, owner, run: runs[1] }
     }
 
-    fn verify(&self, arguments: &[&str]) -> (bool, String) {
+    fn setup(&self) -> Setup {
         let database = Some((self.server.database.url(), self.server.database.owner_url()));
         let data_dir = self.server.scratch.path().to_owned();
-        let setup = Setup { data_dir, demo: false, database, allow_hosts: String::new() };
-        let output = setup.run(&[&["verify"], arguments].concat());
+        Setup { data_dir, demo: false, database, allow_hosts: String::new() }
+    }
+
+    fn verify(&self, arguments: &[&str]) -> (bool, String) {
+        let output = self.setup().run(&[&["verify"], arguments].concat());
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         assert!(matches!(output.status.code(), Some(0 | 1)), "{said}");
         (output.status.success(), said.into_owned())
@@ -183,5 +187,67 @@ async fn one_run_is_checked_alone() {
     assert!(passed && said.contains("6 entries in 1 streams checked, 0 broken."), "{said}");
     let (passed, said) = evidence.verify(&["--run", "8999"]);
     assert!(!passed && said.contains("BROKEN run 8999 seq 1: there is no entry of this run"), "{said}");
+    evidence.server.stop().await;
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    it: i64,
+}
+
+/// Returns once somebody asks for a lock on the table: `known` are those who do not count.
+fn wait_for_lock(eyes: &mut PgConnection, table: &str, known: &[i32], granted_too: bool) {
+    let asked = "SELECT count(*) AS it FROM pg_locks
+        WHERE relation = $1::regclass AND pid <> ALL($2) AND (NOT granted OR $3)";
+    let mut seen = 0;
+    while seen == 0 {
+        let asked = sql_query(asked).bind::<Text, _>(table).bind::<Array<Integer>, _>(known);
+        let asked = asked.bind::<diesel::sql_types::Bool, _>(granted_too);
+        seen = asked.get_result::<Number>(eyes).expect("readable").it;
+    }
+}
+
+fn backends(eyes: &mut PgConnection) -> Vec<i32> {
+    let pids = "SELECT pid::bigint AS it FROM pg_stat_activity";
+    let pids: Vec<Number> = sql_query(pids).load(eyes).expect("readable");
+    pids.into_iter().map(|pid| i32::try_from(pid.it).expect("a process number")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_that_moves_while_it_is_checked_is_not_called_broken() {
+    let evidence = Evidence::collect().await;
+    let connect = || {
+        let mut owner = evidence.server.database.connect_as_owner();
+        owner.batch_execute("SET ROLE hms_act_owner").expect("the owner may");
+        owner
+    };
+    let (mut eyes, mut runs) = (connect(), connect());
+    let before = backends(&mut eyes);
+    let mut log = connect();
+    let known = backends(&mut eyes);
+    runs.batch_execute("BEGIN; LOCK TABLE runs IN ACCESS EXCLUSIVE MODE").expect("locked");
+    let setup = evidence.setup();
+    let verify = std::thread::spawn(move || setup.verify());
+    // The log is read, the list of runs is not.
+    wait_for_lock(&mut eyes, "runs", &known, false);
+    let change = std::thread::spawn(move || {
+        log.batch_execute("BEGIN; LOCK TABLE activity_log IN ACCESS EXCLUSIVE MODE").expect("locked");
+        log
+    });
+    let verifying: Vec<i32> = backends(&mut eyes).into_iter().filter(|pid| !known.contains(pid)).collect();
+    wait_for_lock(&mut eyes, "activity_log", &[&before[..], &verifying].concat(), true);
+    runs.batch_execute("COMMIT").expect("unlocked");
+    let mut log = change.join().expect("it has the lock");
+    // The list of runs is read, the end of the run's log is not: now the run moves.
+    wait_for_lock(&mut eyes, "activity_log", &known, false);
+    let moved = format!(
+        "INSERT INTO activity_log SELECT run_id, stream, seq + 1, t, actor, type, step, attempt, status, leaf,
+             leaf_hash, beside FROM activity_log WHERE run_id = {} ORDER BY seq DESC LIMIT 1; COMMIT",
+        evidence.run - 1
+    );
+    log.batch_execute(&moved).expect("it moves");
+    let (passed, said) = verify.join().expect("it ends");
+    assert!(passed, "{said}");
     evidence.server.stop().await;
 }

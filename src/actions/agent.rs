@@ -9,6 +9,7 @@ use super::guard::{self, Guard};
 use super::http::{CALL_NAMES, check_template, identify, misconfigured, read_timeout};
 use super::relay::Relay;
 use super::schema::Schema;
+use super::secrets::Secrets;
 use super::template::{self, Names};
 use super::{Call, Executor, Fault, Outcome, json};
 use async_trait::async_trait;
@@ -59,6 +60,7 @@ impl AgentExecutor {
 
     async fn ask(&self, config: &AgentConfig, call: &Call) -> Result<Value, Fault> {
         let key = config.key(&self.environment)?;
+        let secrets = Secrets::new(key.as_deref());
         let chat = config.chat(call)?;
         let relay =
             Relay::open().await.map_err(|cause| Fault::passing(format!("No free local port ({cause}).")))?;
@@ -76,10 +78,9 @@ impl AgentExecutor {
         };
         let forwarded = relay.serve(async |body: Value| {
             let request = config.request(call, &body, key.as_deref())?;
-            Ok(exchange(&self.guard, &self.limits, request).await?.body)
+            Ok(exchange(&self.guard, &self.limits, request, &secrets).await?.body)
         });
-        let (answer, ()) =
-            tokio::try_join!(asked, forwarded).map_err(|fault| without_key(fault, key.as_deref()))?;
+        let (answer, ()) = tokio::try_join!(asked, forwarded)?;
         config.result(answer)
     }
 }
@@ -230,14 +231,6 @@ fn without_fence(text: &str) -> &str {
         Some(inside) => inside.strip_prefix("json").or(inside.strip_prefix("JSON")).unwrap_or(inside).trim(),
         None => text,
     }
-}
-
-/// A service may quote the key that it refuses.
-fn without_key(mut fault: Fault, key: Option<&str>) -> Fault {
-    if let Some(key) = key {
-        fault.message = fault.message.replace(key, "[key]");
-    }
-    fault
 }
 
 fn read_endpoint(fields: &mut Fields<'_>) -> Option<Url> {

@@ -4,6 +4,7 @@
 //! read. Must never follow a redirect, buffer more than the limit, or put a URL or a header into a message.
 
 use super::guard::{Guard, Refused};
+use super::secrets::Secrets;
 use super::{Fault, json};
 use chrono::{DateTime, Utc};
 use reqwest::header::{
@@ -77,11 +78,21 @@ pub(super) async fn within<T>(
     }
 }
 
-/// Makes the call. The time limit is the caller's.
+/// Makes the call. The time limit is the caller's; no fault's message holds a secret of it.
 pub(super) async fn exchange(
     guard: &Guard,
     limits: &HttpLimits,
+    request: Request,
+    secrets: &Secrets,
+) -> Result<Answer, Fault> {
+    send(guard, limits, request, secrets).await.map_err(|fault| secrets.hide_in(fault))
+}
+
+async fn send(
+    guard: &Guard,
+    limits: &HttpLimits,
     mut request: Request,
+    secrets: &Secrets,
 ) -> Result<Answer, Fault> {
     let client = guard.client_for(request.url()).map_err(|refused| Fault::lasting(refused.message))?;
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -94,7 +105,7 @@ pub(super) async fn exchange(
             "The service answered {status}, a redirect. Redirects are not followed: write the final address into \
              the configuration."
         ))),
-        _ => Err(refusal(response).await),
+        _ => Err(refusal(response, secrets).await),
     }
 }
 
@@ -137,12 +148,12 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// What a 4xx or 5xx means.
-async fn refusal(response: Response) -> Fault {
+async fn refusal(response: Response, secrets: &Secrets) -> Fault {
     let status = response.status();
     let retryable = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = retry_after.filter(|_| retryable).and_then(|text| pause_asked_for(text, Utc::now()));
-    let message = match tokio::time::timeout(REFUSAL_TIME, excerpt(response)).await.ok().flatten() {
+    let message = match tokio::time::timeout(REFUSAL_TIME, excerpt(response, secrets)).await.ok().flatten() {
         Some(said) => format!("The service answered {status}: {said}"),
         None => format!("The service answered {status}."),
     };
@@ -150,7 +161,7 @@ async fn refusal(response: Response) -> Fault {
 }
 
 /// The sentence of a refusal: `detail` of RFC 9457, or what others call it.
-async fn excerpt(mut response: Response) -> Option<String> {
+async fn excerpt(mut response: Response, secrets: &Secrets) -> Option<String> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
         body.extend_from_slice(&chunk);
@@ -162,7 +173,8 @@ async fn excerpt(mut response: Response) -> Option<String> {
     let said = ["/detail", "/error/message", "/error", "/message", "/title"]
         .into_iter()
         .find_map(|pointer| body.pointer(pointer).and_then(Value::as_str))?;
-    Some(readable(said, EXCERPT_CHARS)).filter(|text| !text.is_empty())
+    // Hidden before it is cut: half a secret is one too.
+    Some(readable(&secrets.hide(said), EXCERPT_CHARS)).filter(|text| !text.is_empty())
 }
 
 /// Foreign text, fit to be shown: control characters out, cut to `limit` characters.

@@ -6,6 +6,7 @@
 use super::exchange::{Answer, HttpLimits, exchange, set_header, within};
 use super::fields::{ConfigProblem, Fields};
 use super::guard::Guard;
+use super::secrets::Secrets;
 use super::template::{self, Names};
 use super::{Call, Executor, Fault, Outcome};
 use async_trait::async_trait;
@@ -58,9 +59,10 @@ impl Executor for HttpExecutor {
         let config =
             HttpConfig::read(&call.target.config).map_err(|problems| misconfigured(call, &problems))?;
         let request = config.request(call)?;
+        let secrets = config.secrets(&request);
         let limit = config.timeout.min(call.time_limit);
-        let answer = within(limit, exchange(&self.guard, &self.limits, request)).await?;
-        config.outcome(call, answer)
+        let answer = within(limit, exchange(&self.guard, &self.limits, request, &secrets)).await?;
+        config.outcome(call, answer).map_err(|fault| secrets.hide_in(fault))
     }
 }
 
@@ -127,6 +129,12 @@ impl HttpConfig {
         }
         identify(call, request.headers_mut())?;
         Ok(request)
+    }
+
+    /// What the configured headers say: tokens and keys above all.
+    fn secrets(&self, request: &Request) -> Secrets {
+        let sent = self.headers.iter().filter_map(|(name, _)| request.headers().get(name));
+        Secrets::new(sent.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok()))
     }
 
     fn outcome(&self, call: &Call, answer: Answer) -> Result<Outcome, Fault> {

@@ -12,6 +12,7 @@ pub mod http;
 mod json;
 mod relay;
 mod schema;
+mod secrets;
 mod template;
 #[cfg(test)]
 mod testing;

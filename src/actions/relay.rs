@@ -8,12 +8,17 @@
 use super::Fault;
 use serde_json::Value;
 use std::io;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// genai's own request: the prompt and the step's input.
 const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
+
+/// For a request to come in whole, over the loopback interface.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Listens for exactly one request.
 pub(super) struct Relay {
@@ -42,10 +47,19 @@ impl Relay {
     {
         let broken =
             |cause: io::Error| Fault::passing(format!("The agent's call could not be made ({cause})."));
+        // Every local user can knock. Each is heard on its own, so that nobody keeps genai waiting.
+        let mut knocks = JoinSet::new();
         let (mut stream, request) = loop {
-            let (mut stream, _) = self.listener.accept().await.map_err(broken)?;
-            if let Some(request) = read_request(&mut stream, &self.base).await.map_err(broken)? {
-                break (stream, request);
+            tokio::select! {
+                accepted = self.listener.accept() => {
+                    let (stream, _) = accepted.map_err(broken)?;
+                    knocks.spawn(hear(stream, self.base.clone()));
+                }
+                Some(heard) = knocks.join_next() => {
+                    if let Ok(Some(heard)) = heard {
+                        break heard;
+                    }
+                }
             }
         };
         let answer = forward(request).await?.to_string();
@@ -59,7 +73,13 @@ impl Relay {
     }
 }
 
-/// The JSON body of a request under `base`. `None`: somebody else knocked.
+/// The connection and the body of a request under `base`. `None`: somebody else knocked, in whatever way.
+async fn hear(mut stream: TcpStream, base: String) -> Option<(TcpStream, Value)> {
+    let request = tokio::time::timeout(PATIENCE, read_request(&mut stream, &base)).await;
+    request.ok()?.ok()?.map(|request| (stream, request))
+}
+
+/// The JSON body of a request under `base`. `None`: it is not for us.
 async fn read_request(stream: &mut TcpStream, base: &str) -> io::Result<Option<Value>> {
     let mut received = Vec::new();
     let head_end = loop {
@@ -113,6 +133,21 @@ mod tests {
         assert_eq!(knock(port, request("/")).await, "");
         assert_eq!(knock(port, request("/00000000000000000000000000000000/")).await, "");
         assert!(knock(port, request(&base)).await.ends_with("{\"got\":{\"a\":1}}"));
+        assert_eq!(served.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn whoever_knocks_and_says_nothing_or_hangs_up_keeps_nobody_waiting() {
+        let relay = Relay::open().await.unwrap();
+        let (port, base) = (relay.port, relay.base.clone());
+        let _silent = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let hangs_up = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        hangs_up.set_zero_linger().unwrap();
+        drop(hangs_up);
+        let served = tokio::spawn(relay.serve(async |body: Value| Ok(body)));
+        let request = format!("POST {base}chat HTTP/1.1\r\nContent-Length: 7\r\n\r\n{{\"a\":1}}");
+        let heard = tokio::time::timeout(PATIENCE, knock(port, request)).await;
+        assert!(heard.expect("it is not kept waiting").ends_with("{\"a\":1}"));
         assert_eq!(served.await.unwrap(), Ok(()));
     }
 }

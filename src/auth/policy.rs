@@ -41,6 +41,11 @@ impl Role {
         }
     }
 
+    /// Whether anybody with this role may be allowed it; a token may hold less.
+    pub fn may(self, permission: Permission) -> bool {
+        permission.needs().iter().any(|scope| self.scopes().contains(scope))
+    }
+
     fn scopes(self) -> &'static [Scope] {
         match self {
             Role::Staff => &[Scope::RunsRead, Scope::RunsWrite],
@@ -189,7 +194,7 @@ pub fn allow(who: &Principal, permission: Permission, resource: Resource<'_>) ->
     let role_holds = |scope: &Scope| who.role.scopes().contains(scope);
     let token_holds = |scope: &Scope| who.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope));
     let missing = needed.first().copied().unwrap_or(Scope::Admin);
-    if !needed.iter().any(role_holds) {
+    if !who.role.may(permission) {
         let message =
             format!("Your role ({}) does not hold the permission {}.", who.role.as_str(), missing.as_str());
         return Err(Refusal { missing, message });

@@ -5,7 +5,7 @@ use crate::audit::chain::{ChainCheck, Finding, Stored};
 use crate::config::Config;
 use crate::engine::ids::RunId;
 use crate::store::protocols::ProtocolCache;
-use crate::store::{Connection, log, runs};
+use crate::store::{Connection, log, runs, snapshot};
 use std::process::ExitCode;
 
 /// Entries read at a time.
@@ -54,8 +54,13 @@ fn check_chains(connection: &mut Connection, run: Option<i64>) -> anyhow::Result
     let mut broken: Option<(i64, i64)> = None;
     let mut place: Option<(i64, i64, i64)> = None;
     loop {
-        let page = log::in_chain_order(connection, run, place, PAGE)?;
-        checked.findings.extend(unlisted(connection, &page)?);
+        // Runs go on meanwhile: what is compared is read at one moment.
+        let (page, unlisted) = snapshot(connection, |connection| -> anyhow::Result<_> {
+            let page = log::in_chain_order(connection, run, place, PAGE)?;
+            let unlisted = unlisted(connection, &page)?;
+            Ok((page, unlisted))
+        })?;
+        checked.findings.extend(unlisted);
         for entry in &page {
             let stream = (entry.run_id, entry.stream);
             if place.map(|(run_id, stream, _)| (run_id, stream)) != Some(stream) {
@@ -105,7 +110,8 @@ fn check_projections(
             if checked.findings.iter().any(|finding| finding.run_id == id) {
                 continue;
             }
-            checked.findings.extend(projection_problem(connection, id, &protocols)?);
+            let problem = snapshot(connection, |connection| projection_problem(connection, id, &protocols))?;
+            checked.findings.extend(problem);
         }
     }
 }

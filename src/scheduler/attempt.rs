@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// The most that one attempt may take, whatever its action says.
 const TIME_LIMIT: Duration = Duration::from_secs(60 * 60);
 
+/// Between two tries of a result that the database refuses, and its failure with it.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// What attempts are made with.
 pub struct Executors {
     pub http: HttpExecutor,
@@ -61,28 +64,29 @@ fn command(step: StepPath, attempt: u32, outcome: Result<Outcome, Fault>) -> Com
     }
 }
 
-/// Submits what came of an attempt, and does not let go of it while the database is away.
+/// Submits what came of an attempt, and does not let go of it while the database is away: nobody else has it, and as
+/// long as this instance lives nobody rescues the attempt.
 async fn report(scheduler: &Scheduler, run: RunId, step: StepPath, attempt: u32, command: Command) {
-    let refused = match scheduler.insist(run, command, Actor::system()).await {
-        Ok(_) => return,
-        Err(Refused::Unwritable) => {
-            let error = "its result could not be stored; the database refused it".to_owned();
-            let command = Command::FailStep { step: step.clone(), attempt, error, retryable: false };
-            match scheduler.insist(run, command, Actor::system()).await {
-                Ok(_) => return,
-                Err(refused) => refused,
+    loop {
+        let refused = match scheduler.insist(run, command.clone(), Actor::system()).await {
+            Ok(_) => return,
+            Err(Refused::Unwritable) => {
+                let error = "its result could not be stored; the database refused it".to_owned();
+                let failed = Command::FailStep { step: step.clone(), attempt, error, retryable: false };
+                match scheduler.insist(run, failed, Actor::system()).await {
+                    Ok(_) => return,
+                    // Nothing at all can be written: the result may yet be.
+                    Err(Refused::Unwritable) => {
+                        tokio::time::sleep(AGAIN).await;
+                        continue;
+                    }
+                    Err(refused) => refused,
+                }
             }
-        }
-        Err(refused) => refused,
-    };
-    match refused {
-        Refused::Rejected(_) => {
-            tracing::info!(run.id = run.0, step = %step, attempt, refused = %refused, "a late result changes nothing");
-        }
-        // Stopping, or nothing at all can be written: the attempt is rescued later.
-        Refused::Unavailable | Refused::Unwritable | Refused::UnknownRun(_) | Refused::KeyReused => {
-            tracing::error!(run.id = run.0, step = %step, attempt, refused = %refused, "a result was not taken");
-        }
+            Err(refused) => refused,
+        };
+        tracing::info!(run.id = run.0, step = %step, attempt, refused = %refused, "what came of an attempt was not taken");
+        return;
     }
 }
 

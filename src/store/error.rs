@@ -8,7 +8,10 @@ use diesel::result::ConnectionError;
 pub enum StoreError {
     /// A statement failed. Use for everything that the caller cannot act on.
     #[error("the database refused a statement: {0}")]
-    Database(#[from] diesel::result::Error),
+    Database(diesel::result::Error),
+    /// A statement ran into the limit of its connection, and was given up.
+    #[error("This took longer than the database may work on one question. Narrow the filter, and try again.")]
+    TooSlow,
     /// No connection: wrong address, wrong password, server down, or the pool is exhausted.
     #[error("{0}")]
     Connection(String),
@@ -36,6 +39,18 @@ impl StoreError {
     /// The setting `variable` is no connection string at all.
     pub(super) fn unreadable(variable: &str, error: &InvalidConninfo) -> Self {
         StoreError::Connection(format!("{variable}: {error}"))
+    }
+}
+
+impl From<diesel::result::Error> for StoreError {
+    fn from(error: diesel::result::Error) -> Self {
+        // Diesel keeps no SQLSTATE (57014); the setting's name stands in the message.
+        match &error {
+            diesel::result::Error::DatabaseError(_, told) if told.message().contains("statement timeout") => {
+                StoreError::TooSlow
+            }
+            _ => StoreError::Database(error),
+        }
     }
 }
 

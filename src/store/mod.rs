@@ -23,6 +23,7 @@ pub mod schema;
 mod sequences;
 pub mod sessions;
 pub mod settings;
+pub mod start_keys;
 pub mod token_keys;
 pub mod users;
 
@@ -30,6 +31,14 @@ pub use pool::Pool;
 
 /// One connection to the database.
 pub type Connection = diesel::PgConnection;
+
+/// Reads several things as they were at one moment, and changes nothing.
+pub fn snapshot<T, E: From<diesel::result::Error>>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    connection.build_transaction().repeatable_read().read_only().run(work)
+}
 
 /// Does all of it or nothing: an error rolls back.
 pub fn transaction<T>(

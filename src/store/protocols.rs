@@ -30,6 +30,15 @@ pub struct VersionRow {
     pub created_at: DateTime<Utc>,
 }
 
+/// A version in a list, without what it says.
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = protocol_versions)]
+pub struct VersionEntry {
+    pub version: i32,
+    pub created_by: String,
+    pub created_at: DateTime<Utc>,
+}
+
 /// Parsed versions. They never change, so nothing here is ever stale.
 #[derive(Debug, Default)]
 pub struct ProtocolCache {
@@ -77,12 +86,19 @@ pub fn version(
         .optional()?)
 }
 
-/// Newest version first.
-pub fn versions(connection: &mut PgConnection, id: i64) -> Result<Vec<VersionRow>, StoreError> {
+/// Newest version first, from before `cursor`.
+pub fn versions(
+    connection: &mut PgConnection,
+    id: i64,
+    cursor: Option<i32>,
+    limit: i64,
+) -> Result<Vec<VersionEntry>, StoreError> {
     Ok(protocol_versions::table
         .filter(protocol_versions::protocol_id.eq(id))
+        .filter(protocol_versions::version.lt(cursor.unwrap_or(i32::MAX)))
         .order(protocol_versions::version.desc())
-        .select(VersionRow::as_select())
+        .select(VersionEntry::as_select())
+        .limit(limit)
         .load(connection)?)
 }
 

@@ -12,7 +12,7 @@ use crate::engine::state::{Choice, Payload, ProtocolRef, Run};
 use crate::scheduler::{Done, NewRun, Refused};
 use crate::store::batch::StartKey;
 use crate::store::error::StoreError;
-use crate::store::{approvals, protocols};
+use crate::store::{approvals, protocols, start_keys};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -31,6 +31,11 @@ pub async fn start_run(
     key: Option<StartKey>,
 ) -> Result<Done, AppError> {
     site.permit(who, Permission::StartRun, Resource::Any).await?;
+    if let Some(key) = &key
+        && let Some(done) = started_before(site, key).await?
+    {
+        return Ok(done);
+    }
     let scheduler = site.scheduler.clone();
     let found = site
         .read(move |connection| {
@@ -61,6 +66,19 @@ pub async fn start_run(
         Ok(done) => Ok(done),
         Err(refused) => Err(refused_error(site, who, refused).await),
     }
+}
+
+/// The run that was started under this key, whatever has become of its protocol since. The committer decides between
+/// two starts at once.
+async fn started_before(site: &Site, key: &StartKey) -> Result<Option<Done>, AppError> {
+    let (actor, name) = (key.actor.clone(), key.key.clone());
+    let found = site.read(move |connection| start_keys::find(connection, &actor, &name)).await?;
+    let Some((run_id, body_hash)) = found else { return Ok(None) };
+    if body_hash != key.body_hash {
+        return Err(plain_refusal(&Refused::KeyReused));
+    }
+    let run = site.scheduler.look(RunId(run_id)).await.map_err(|refused| plain_refusal(&refused))?;
+    Ok(Some(Done { run, repeated: true }))
 }
 
 /// A field of the payload that a step's result would overwrite without a word.
@@ -219,6 +237,7 @@ impl From<StoreError> for AppError {
                     retry_after: 2,
                 }
             }
+            StoreError::TooSlow => AppError::Unavailable { detail: error.to_string(), retry_after: 30 },
             StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::Privilege(_) => {
                 AppError::internal(error)
             }

@@ -3,10 +3,13 @@
 use super::problem::{AppError, FieldError};
 use super::site::{Site, Told};
 use crate::actions::config::{check_action, check_agent};
-use crate::auth::policy::{Permission, Principal, Resource};
+use crate::auth::policy::{Permission, Principal, Resource, Role};
 use crate::engine::protocol::{Protocol, UsedAs};
+use crate::store::Connection;
+use crate::store::error::StoreError;
 use crate::store::protocols::{self, ProtocolRow};
 use crate::store::registry::{self, COMPUTE, Registered};
+use crate::store::users;
 use serde_json::{Value, json};
 
 /// The two registries that a step may call.
@@ -17,15 +20,22 @@ pub enum Registry {
 }
 
 /// Everything that is wrong with a definition; `base` is the JSON path of the document in what was sent.
-pub fn check_definition(site: &Site, definition: &Value, base: &str) -> Vec<FieldError> {
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn check_definition(
+    site: &Site,
+    definition: &Value,
+    base: &str,
+) -> Result<Vec<FieldError>, AppError> {
     let place = |path: &str| format!("{base}{}", path.strip_prefix('$').unwrap_or(path));
     let protocol = match Protocol::parse(definition) {
         Ok(protocol) => protocol,
         Err(problems) => {
             let problems = problems.into_iter();
-            return problems
+            return Ok(problems
                 .map(|problem| FieldError { path: place(&problem.path), message: problem.message })
-                .collect();
+                .collect());
         }
     };
     let catalog = site.scheduler.catalog.current();
@@ -39,7 +49,38 @@ pub fn check_definition(site: &Site, definition: &Value, base: &str) -> Vec<Fiel
         );
         (!known).then(|| FieldError { path: place(&format!("{path}.uses")), message })
     });
-    dangling.collect()
+    let mut errors: Vec<FieldError> = dangling.collect();
+    for (path, approvers) in protocol.approvers() {
+        let names = approvers.users.clone();
+        let wrong = site.read(move |connection| first_who_cannot_decide(connection, names)).await?;
+        errors.extend(wrong.map(|message| FieldError { path: place(&format!("{path}.approvers")), message }));
+    }
+    Ok(errors)
+}
+
+/// Why one of these users could never decide: an approval that names nobody else would wait for ever.
+fn first_who_cannot_decide(
+    connection: &mut Connection,
+    names: Vec<String>,
+) -> Result<Option<String>, StoreError> {
+    for name in names {
+        let user = users::get(connection, &name)?;
+        let user = user.filter(|user| user.disabled_at.is_none());
+        let Some(user) = user else {
+            let message = format!(
+                "There is no user `{name}` who can sign in. Name one who can, or the role `supervisor` or `admin`."
+            );
+            return Ok(Some(message));
+        };
+        if !Role::parse(&user.role).is_some_and(|role| role.may(Permission::Decide)) {
+            let message = format!(
+                "The user `{name}` is {} and may not decide. Name a supervisor or an admin.",
+                user.role
+            );
+            return Ok(Some(message));
+        }
+    }
+    Ok(None)
 }
 
 /// A new protocol.
@@ -53,7 +94,7 @@ pub async fn create_protocol(
     definition: Value,
 ) -> Result<ProtocolRow, AppError> {
     site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
-    refuse(check_definition(site, &definition, "$.definition"))?;
+    refuse(check_definition(site, &definition, "$.definition").await?)?;
     let by = who.user.clone();
     site.change(who, move |connection| {
         let row = protocols::create(connection, None, &name, &definition, &by)?;
@@ -76,7 +117,7 @@ pub async fn save_protocol(
     definition: Value,
 ) -> Result<ProtocolRow, AppError> {
     site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
-    refuse(check_definition(site, &definition, "$.definition"))?;
+    refuse(check_definition(site, &definition, "$.definition").await?)?;
     let by = who.user.clone();
     let saved = site.change(who, move |connection| {
         let row = protocols::add_version(connection, id, expected, name.as_deref(), &definition, &by)?;

@@ -11,7 +11,21 @@ use crate::store::error::StoreError;
 use crate::store::{Connection, Pool};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+
+/// How many read the log at once, and where exports connect to.
+pub struct LogReaders {
+    pub database_url: String,
+    pub pages: Semaphore,
+    pub exports: Semaphore,
+}
+
+impl LogReaders {
+    pub fn new(database_url: String) -> LogReaders {
+        const AT_ONCE: usize = 3;
+        LogReaders { database_url, pages: Semaphore::new(AT_ONCE), exports: Semaphore::new(AT_ONCE) }
+    }
+}
 
 /// One per process: `App::app_data(web::Data::new(site))`.
 #[derive(Clone)]
@@ -20,6 +34,8 @@ pub struct Site {
     pub pool: Pool,
     pub agency: Arc<AgencyLog>,
     pub guard: Guard,
+    /// Reading the whole log is slow: whoever does it waits for a turn, and takes nothing from the others.
+    pub log_readers: Arc<LogReaders>,
     /// Users, a protocol and an agency that are made up.
     pub demo: bool,
     /// True once the app stops: streams end, long polls answer.

@@ -181,7 +181,7 @@ async fn the_key_never_shows_in_a_fault() {
     let service =
         Service::answering(answer("401 No", &json!({"error": format!("bad key {KEY}")}).to_string())).await;
     let fault = ask(&service, |config| config["api_key_env"] = json!("HMS_ACT_AGENT_KEY")).await.unwrap_err();
-    assert!(!fault.retryable && fault.message.ends_with("bad key [key]"), "{fault}");
+    assert!(!fault.retryable && fault.message.ends_with("bad key [hidden]"), "{fault}");
 }
 
 #[tokio::test]

@@ -7,6 +7,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+/// Characters of a refusal that are kept.
+const EXCERPT: usize = 300;
+
 /// One attempt: `config` with the service's address before its `url`.
 async fn attempt(
     service: &Service,
@@ -148,6 +151,22 @@ async fn the_excerpt_of_a_refusal_is_short_and_optional() {
         let fault = fault_of(answer("500 Oops", body)).await;
         assert!(fault.message.ends_with("answered 500 Internal Server Error."), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn what_a_refusal_quotes_of_the_headers_is_hidden() {
+    let said =
+        format!(r#"{{"detail":"{} Bearer tok-123 and tok-123 are wrong, case 123"}}"#, "x".repeat(240));
+    let service = Service::answering(answer("401 Unauthorized", &said)).await;
+    let headers = json!({"Authorization": "Bearer tok-123", "X-Case": "case ${input.license_id}"});
+    let fault = attempt(&service, json!({"headers": headers}), |_| {}).await.expect_err("a fault");
+    assert!(fault.message.ends_with("x [hidden] and [hidden] are wrong, [hidden]"), "{fault}");
+    // The end of the excerpt cuts through the token.
+    let said = format!(r#"{{"detail":"{}tok-123456"}}"#, "x".repeat(EXCERPT - 5));
+    let service = Service::answering(answer("401 Unauthorized", &said)).await;
+    let headers = json!({"X-Key": "tok-123456"});
+    let fault = attempt(&service, json!({"headers": headers}), |_| {}).await.expect_err("a fault");
+    assert!(!fault.message.contains("tok"), "{fault}");
 }
 
 #[tokio::test]

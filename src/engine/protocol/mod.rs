@@ -123,6 +123,14 @@ impl Protocol {
             }
         })
     }
+
+    /// Whoever the document names to decide, with the JSON path of each task.
+    pub fn approvers(&self) -> impl Iterator<Item = (String, &Approvers)> {
+        self.tasks.iter().enumerate().filter_map(|(index, task)| match &task.work {
+            Work::Hitl(hitl) => Some((format!("$.tasks[{index}]"), &hitl.approvers)),
+            Work::Script(_) | Work::Agent(_) => None,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,9 @@ use serde_json::Value;
 use std::collections::HashMap;
 
 /// What an approval may name as a role; every other name is a user.
-const ROLES: [&str; 4] = ["staff", "supervisor", "auditor", "admin"];
+const DECIDING_ROLES: [&str; 2] = ["supervisor", "admin"];
+/// Roles whose holders may not decide anything.
+const OTHER_ROLES: [&str; 2] = ["staff", "auditor"];
 /// Parts of the language that this version does not run; saying so is kinder than "unknown field".
 const LATER_PROTOCOL_FIELDS: &[&str] = &["schedule", "concurrency", "redact"];
 const LATER_TASK_FIELDS: &[&str] = &[
@@ -199,11 +201,16 @@ fn approvers(reader: &mut Reader<'_>) -> Approvers {
         }
     };
     if let Some(bad) = names.iter().find(|name| !is_user_name(name)) {
-        let message =
-            format!("`{bad}` is neither a role (staff, supervisor, auditor, admin) nor a user's name.");
+        let message = format!("`{bad}` is neither a role (supervisor, admin) nor a user's name.");
         reader.problem("approvers", message);
     }
-    let (roles, users) = names.into_iter().partition(|name| ROLES.contains(&name.as_str()));
+    if let Some(role) = names.iter().find(|name| OTHER_ROLES.contains(&name.as_str())) {
+        let message = format!(
+            "the role `{role}` may not decide, so nobody ever could. Name `supervisor`, `admin` or a user."
+        );
+        reader.problem("approvers", message);
+    }
+    let (roles, users) = names.into_iter().partition(|name| DECIDING_ROLES.contains(&name.as_str()));
     Approvers { roles, users }
 }
 
@@ -259,6 +266,22 @@ mod tests {
             "$.tasks[5].tasks",
         ] {
             assert!(paths.contains(&path), "{path} is not among {paths:?}");
+        }
+    }
+
+    #[test]
+    fn roles_that_may_not_decide_are_no_approvers() {
+        for (approvers, accepted) in [
+            (json!("supervisor"), true),
+            (json!(["ada", "admin"]), true),
+            (json!("auditor"), false),
+            (json!(["supervisor", "staff"]), false),
+        ] {
+            let document = json!({"tasks": [{"id": "ask", "type": "hitl", "approvers": approvers}]});
+            let problems = Protocol::parse(&document).err().unwrap_or_default();
+            let places: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+            let expected: &[&str] = if accepted { &[] } else { &["$.tasks[0].approvers"] };
+            assert_eq!(places, expected, "{document}");
         }
     }
 

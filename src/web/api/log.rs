@@ -2,18 +2,21 @@
 
 use super::super::principal::authenticate;
 use super::super::problem::AppError;
-use super::super::site::Site;
+use super::super::site::{LogReaders, Site};
 use super::query::Query;
+use crate::audit::chain::Stored;
 use crate::auth::policy::{Permission, Resource};
 use crate::export::csv;
 use crate::store::error::StoreError;
 use crate::store::log::{self, LogFilter, LogOrder, LogPosition};
+use crate::store::pool;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Entries read at a time: what bounds an export's memory.
-const PAGE: i64 = 2_000;
+const PAGE: i64 = 500;
 
 /// The filters of the log, wherever it is shown or exported.
 ///
@@ -60,9 +63,9 @@ async fn export(req: HttpRequest, site: web::Data<Site>, format: Format) -> Resu
     site.record(&who, "log.exported", detail).await?;
 
     let (sender, receiver) = mpsc::channel::<Result<web::Bytes, StoreError>>(4);
-    let pool = site.pool.clone();
+    let readers = Arc::clone(&site.log_readers);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = send_pages(&pool, &filter, format, with_bom, &sender) {
+        if let Err(error) = send_pages(&readers, &filter, format, with_bom, &sender) {
             tracing::error!(error = %error, "an export broke off");
             // The stream ends in an error, so that the reader cannot take a part for the whole.
             let _ = sender.blocking_send(Err(error));
@@ -85,8 +88,20 @@ pub fn stream<T>(receiver: mpsc::Receiver<T>) -> impl futures_util::Stream<Item 
     })
 }
 
+/// A connection of its own, without a limit on a statement, and only while a page is read: a slow reader holds none.
+fn read_page(
+    readers: &LogReaders,
+    filter: &LogFilter,
+    place: Option<LogPosition>,
+) -> Result<Vec<Stored>, StoreError> {
+    let turn = tokio::runtime::Handle::current().block_on(readers.exports.acquire());
+    let _turn = turn.map_err(|_| StoreError::Connection("the app is closing".to_owned()))?;
+    let mut connection = pool::connect(&readers.database_url)?;
+    log::page(&mut connection, filter, LogOrder::OldestFirst, place, PAGE)
+}
+
 fn send_pages(
-    pool: &crate::store::Pool,
+    readers: &LogReaders,
     filter: &LogFilter,
     format: Format,
     with_bom: bool,
@@ -101,8 +116,7 @@ fn send_pages(
     }
     let mut place: Option<LogPosition> = None;
     loop {
-        // A connection only while a page is read: a slow reader holds none.
-        let page = log::page(&mut *pool.get()?, filter, LogOrder::OldestFirst, place, PAGE)?;
+        let page = read_page(readers, filter, place)?;
         for entry in &page {
             match format {
                 Format::Csv => bytes.extend(csv::row(entry)),

@@ -5,11 +5,11 @@ use super::super::json::Fields;
 use super::super::principal::authenticate;
 use super::super::problem::AppError;
 use super::super::site::Site;
-use super::query::{Query, cursor};
+use super::query::{Query, bad_cursor, cursor};
 use super::runs::time;
 use super::{if_match, list, path_id, signed_body};
 use crate::auth::policy::{Permission, Resource};
-use crate::store::protocols::{self, ProtocolRow};
+use crate::store::protocols::{self, ProtocolRow, VersionEntry};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
@@ -79,13 +79,22 @@ pub async fn versions(
     let who = authenticate(&req).await?;
     site.permit(&who, Permission::ReadProtocols, Resource::Any).await?;
     let id = path_id(&path, "a protocol")?;
-    Query::of(&req)?.finish()?;
-    let rows = site.read(move |connection| protocols::versions(connection, id)).await?;
-    if rows.is_empty() {
-        return Err(AppError::NotFound(format!("There is no protocol {id}.")));
-    }
-    let as_json = |row: &protocols::VersionRow| json!({"version": row.version, "created_by": row.created_by, "created_at": time(row.created_at)});
-    Ok(list(&req, "versions", rows.iter().map(as_json).collect(), None))
+    let mut query = Query::of(&req)?;
+    let limit = query.limit()?;
+    let before = query.number_cursor()?.map(i32::try_from).transpose().map_err(|_| bad_cursor())?;
+    query.finish()?;
+    let found = site.read(move |connection| {
+        let Some(_) = protocols::get(connection, id)? else { return Ok(None) };
+        protocols::versions(connection, id, before, limit + 1).map(Some)
+    });
+    let missing = || AppError::NotFound(format!("There is no protocol {id}."));
+    let mut rows = found.await?.ok_or_else(missing)?;
+    let next = (rows.len() > limit as usize).then(|| {
+        rows.truncate(limit as usize);
+        rows.last().map(|row| cursor(row.version))
+    });
+    let as_json = |row: &VersionEntry| json!({"version": row.version, "created_by": row.created_by, "created_at": time(row.created_at)});
+    Ok(list(&req, "versions", rows.iter().map(as_json).collect(), next.flatten()))
 }
 
 /// `POST /acts/protocols`
@@ -136,7 +145,7 @@ pub async fn validate(
     let (_, definition) = Fields::read(body, |fields| {
         (fields.optional_text("name", 200), Value::Object(fields.required_object("definition")))
     })?;
-    let errors = check_definition(&site, &definition, "$.definition");
+    let errors = check_definition(&site, &definition, "$.definition").await?;
     if errors.is_empty() {
         return Ok(HttpResponse::Ok().json(json!({"valid": true, "errors": []})));
     }

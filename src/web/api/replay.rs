@@ -2,18 +2,20 @@
 
 use super::super::acts;
 use super::super::principal::authenticate;
-use super::super::problem::AppError;
+use super::super::problem::{AppError, Challenge};
 use super::super::site::Site;
 use super::log::stream;
 use super::path_id;
 use super::query::Query;
 use crate::audit::chain::Stored;
+use crate::auth::policy::{AuthMethod, Principal};
+use crate::auth::session;
 use crate::engine::ids::RunId;
 use crate::scheduler::stopped;
-use crate::store::log;
+use crate::store::{log, sessions};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -21,7 +23,13 @@ use tokio::sync::mpsc;
 /// Entries read at a time.
 const PAGE: i64 = 1_000;
 
+/// However long nothing happened, and however slow it is played, no pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// After a longer pause the listener is asked again who they are.
+const AWAY: Duration = Duration::from_secs(1);
+
 struct Replay {
+    listener: Listener,
     site: web::Data<Site>,
     run: RunId,
     /// Server-sent events instead of lines.
@@ -53,7 +61,9 @@ pub async fn replay(
     let seen = req.headers().get("last-event-id").and_then(|seq| seq.to_str().ok()?.parse().ok());
     let after = seen.filter(|_| as_events).unwrap_or(0);
     let (sender, receiver) = mpsc::channel::<io::Result<web::Bytes>>(16);
-    let replay = Replay { site, run: RunId(id), as_events, speed, follow, after };
+    let session = if who.method == AuthMethod::Session { session::key_hash_of(&req) } else { None };
+    let listener = Listener { req, who, session };
+    let replay = Replay { listener, site, run: RunId(id), as_events, speed, follow, after };
     actix_web::rt::spawn(async move {
         if let Err(error) = replay.play(&sender).await {
             let _ = sender.send(Err(io::Error::other(error.to_string()))).await;
@@ -73,6 +83,37 @@ fn speed(text: Option<String>) -> Result<Option<f64>, AppError> {
     })
 }
 
+fn pause_at(speed: f64, original: TimeDelta) -> Duration {
+    Duration::from_secs_f64((original.as_seconds_f64().max(0.0) / speed).min(LONGEST_PAUSE.as_secs_f64()))
+}
+
+/// Whoever it is played to. A tape outlives its request; their rights may end before it does.
+struct Listener {
+    req: HttpRequest,
+    who: Principal,
+    /// None: they came with a token, which is looked at again.
+    session: Option<[u8; 32]>,
+}
+
+impl Listener {
+    /// # Errors
+    /// 401 once the token or the session is void; 403 once the run is no longer theirs to see.
+    async fn may_go_on(&self, site: &Site, run: RunId) -> Result<(), AppError> {
+        let who = match self.session {
+            None => authenticate(&self.req).await?,
+            // Every change of a user ends their sessions.
+            Some(key) if site.read(move |connection| Ok(sessions::exists(connection, &key)?)).await? => {
+                self.who.clone()
+            }
+            Some(_) => {
+                let detail = "The session is over. Sign in again.".to_owned();
+                return Err(AppError::Unauthorized { detail, challenge: Challenge::Missing });
+            }
+        };
+        acts::read_run(site, &who, run.0).await.map(drop)
+    }
+}
+
 impl Replay {
     async fn play(self, sender: &mpsc::Sender<io::Result<web::Bytes>>) -> Result<(), AppError> {
         let mut changes = self.site.scheduler.changes.listen();
@@ -83,7 +124,9 @@ impl Replay {
             let page = self.site.read(move |connection| log::of_run(connection, run, after, PAGE)).await?;
             let full = page.len() == PAGE as usize;
             for entry in page {
-                self.pause(last, entry.at).await;
+                if !self.pause(last, entry.at, sender).await? {
+                    return Ok(());
+                }
                 (after, last) = (entry.seq, Some(entry.at));
                 let closed = entry.type_name == "run.closed";
                 if sender.send(Ok(self.encode(&entry))).await.is_err()
@@ -103,17 +146,29 @@ impl Replay {
                 () = std::future::ready(()), if !self.follow => return Ok(()),
                 () = sender.closed() => return Ok(()),
             }
+            self.listener.may_go_on(&self.site, self.run).await?;
         }
     }
 
-    async fn pause(&self, last: Option<DateTime<Utc>>, at: DateTime<Utc>) {
-        let (Some(speed), Some(last)) = (self.speed, last) else { return };
-        let seconds = (at - last).as_seconds_f64().max(0.0) / speed;
+    /// False: it is over.
+    async fn pause(
+        &self,
+        last: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+        sender: &mpsc::Sender<io::Result<web::Bytes>>,
+    ) -> Result<bool, AppError> {
+        let (Some(speed), Some(last)) = (self.speed, last) else { return Ok(true) };
+        let pause = pause_at(speed, at - last);
         let mut stopping = self.site.stopping.clone();
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs_f64(seconds)) => {}
-            () = stopped(&mut stopping) => {}
+            () = tokio::time::sleep(pause) => {}
+            () = stopped(&mut stopping) => return Ok(false),
+            () = sender.closed() => return Ok(false),
         }
+        if pause >= AWAY {
+            self.listener.may_go_on(&self.site, self.run).await?;
+        }
+        Ok(true)
     }
 
     fn encode(&self, entry: &Stored) -> web::Bytes {
@@ -124,5 +179,17 @@ impl Replay {
             [&entry.leaf[..], b"\n"].concat()
         };
         web::Bytes::from(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pause_is_longer_than_a_minute() {
+        assert_eq!(pause_at(10.0, TimeDelta::seconds(50)), Duration::from_secs(5));
+        assert_eq!(pause_at(0.001, TimeDelta::days(3)), LONGEST_PAUSE);
+        assert_eq!(pause_at(1.0, TimeDelta::seconds(-1)), Duration::ZERO);
     }
 }

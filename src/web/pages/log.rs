@@ -15,7 +15,7 @@ pub struct Log {
     pub filter: LogFilter,
     pub problems: Vec<Problem>,
     pub rows: Vec<LogRow>,
-    /// How many entries match in all: `1,204 entries`.
+    /// How many entries match in all: `1,204 entries`, `more than 10,000 entries`.
     pub count: String,
     /// `/acts/log.csv` with this very filter.
     pub csv_href: String,

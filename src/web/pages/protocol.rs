@@ -14,7 +14,11 @@ pub struct Protocol {
     pub name: String,
     pub description: String,
     pub version: String,
+    /// A page of them, newest first.
     pub versions: Vec<Version>,
+    /// Addresses of the first and the next page of versions, where they are others.
+    pub first: Option<String>,
+    pub next: Option<String>,
     pub tasks: Vec<Task>,
     /// The document of the version shown, as its author wrote it; after a refused change, as it was typed.
     pub definition: String,

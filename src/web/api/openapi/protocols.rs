@@ -72,7 +72,7 @@ struct Version {
 #[derive(ToSchema)]
 struct VersionList {
     versions: Vec<Version>,
-    /// Always null: all of them are here.
+    /// The cursor of the next page; null on the last.
     #[schema(required)]
     next: Option<String>,
 }
@@ -188,6 +188,7 @@ fn versions() -> Call {
     )
     .needs(Permission::ReadProtocols)
     .path_number("id", NUMBER)
-    .answer::<VersionList>(200, "All versions.", &[])
+    .list()
+    .answer::<VersionList>(200, "A page of versions.", &[])
     .tag(TAG)
 }

@@ -189,7 +189,7 @@ fn replay() -> Call {
                 hashed: the SHA-256 of a zero byte and the line is the next one's `prev`.")
         .needs(Permission::ReadRun)
         .path_number("id", NUMBER)
-        .query_range("speed", "1 keeps the pauses, 10 makes them a tenth; without it all comes at once.", 0.001, 1e6)
+        .query_range("speed", "1 keeps the pauses, 10 makes them a tenth, none is longer than a minute; without it all comes at once.", 0.001, 1e6)
         .query_flag("follow", "Go on with what happens, until the run is over.")
         .request_header("Last-Event-ID", "Server-sent events only: go on after this `seq`.", text())
         .names::<LogEntry>()

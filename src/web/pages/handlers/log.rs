@@ -37,6 +37,7 @@ pub async fn index(visit: Visit, req: HttpRequest) -> Result<HttpResponse, AppEr
     let filter = filter(&query, &mut problems);
     let cursor = query.filled("cursor").map(|text| position(&text)).transpose()?;
     let wrong = !problems.is_empty();
+    let turn = visit.site.log_readers.pages.acquire().await.map_err(AppError::internal)?;
     let read = rows::read(&visit, move |connection, scheduler, _| {
         if wrong {
             return Ok((Vec::new(), 0, None));
@@ -47,10 +48,11 @@ pub async fn index(visit: Visit, req: HttpRequest) -> Result<HttpResponse, AppEr
         Ok((log_rows(connection, scheduler, &found)?, count, next))
     });
     let (rows, count, next) = read.await?;
+    drop(turn);
     let view = Log {
         rows,
         problems,
-        count: if count == 1 { "1 entry".to_owned() } else { format!("{} entries", grouped(count)) },
+        count: counted(count),
         csv_href: csv_href(&query),
         filtered: FILTERS.iter().any(|name| query.filled(name).is_some()),
         first: cursor.map(|_| query.address_with("/log", "cursor", "")),
@@ -185,6 +187,14 @@ fn position(text: &str) -> Result<LogPosition, AppError> {
     read().ok_or_else(wrong)
 }
 
+fn counted(count: i64) -> String {
+    match count {
+        1 => "1 entry".to_owned(),
+        count if count > store::COUNTED => format!("more than {} entries", grouped(store::COUNTED)),
+        count => format!("{} entries", grouped(count)),
+    }
+}
+
 /// `1204` → `1,204`.
 fn grouped(number: i64) -> String {
     let digits = number.to_string();
@@ -217,6 +227,8 @@ mod tests {
         let query = Sent::query("run_id=%239001&q=a+b&status=&cursor=1.2.3.4", &KNOWN).expect("known");
         assert_eq!(csv_href(&query), "/acts/log.csv?run_id=9001&q=a+b");
         assert_eq!(grouped(1_204_000), "1,204,000");
+        assert_eq!(counted(store::COUNTED), "10,000 entries");
+        assert_eq!(counted(store::COUNTED + 1), "more than 10,000 entries");
     }
 
     #[test]

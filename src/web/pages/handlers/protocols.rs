@@ -6,7 +6,7 @@ use super::targets::{base_version, document_problem};
 use super::visit::{Visit, id, page, page_with, see_other};
 use crate::auth::policy::Permission;
 use crate::engine::protocol::Protocol;
-use crate::store::protocols::{self as store, ProtocolRow as Stored, VersionRow};
+use crate::store::protocols::{self as store, ProtocolRow as Stored, VersionEntry, VersionRow};
 use crate::web::authoring::{create_protocol, save_protocol};
 use crate::web::json;
 use crate::web::pages::drawing;
@@ -109,16 +109,18 @@ pub async fn create(visit: Visit, Form(sent): Form) -> Result<HttpResponse, AppE
     }
 }
 
-/// `GET /protocols/{id}`, and `?version=2`.
+/// `GET /protocols/{id}`, and `?version=2`; `cursor` pages through the versions.
 ///
 /// # Errors
 /// 403, 404.
 pub async fn show(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Result<HttpResponse, AppError> {
     visit.permit(Permission::ReadProtocols).await?;
-    let query = Sent::query(req.query_string(), &["version"])?;
-    let version = query.filled("version").map(|text| id(&text)).transpose()?;
-    let version = version.map(i32::try_from).transpose().map_err(|_| unknown())?;
-    let shown = Shown::of(&visit, id(&path)?, version).await?;
+    let query = Sent::query(req.query_string(), &["version", "cursor"])?;
+    let number = |name: &str| {
+        let number = query.filled(name).map(|text| id(&text)).transpose()?;
+        number.map(i32::try_from).transpose().map_err(|_| unknown())
+    };
+    let shown = Shown::of(&visit, id(&path)?, number("version")?, number("cursor")?).await?;
     page(&shown.view(&visit, None, Vec::new()).await?)
 }
 
@@ -146,7 +148,7 @@ pub async fn save(visit: Visit, path: web::Path<String>, Form(sent): Form) -> Re
             }
         }
     };
-    let shown = Shown::of(&visit, id, None).await?;
+    let shown = Shown::of(&visit, id, None, None).await?;
     // Who was told that somebody was faster, and saves again, means it.
     let base = if status == StatusCode::UNPROCESSABLE_ENTITY { expected } else { shown.row.latest_version };
     page_with(status, &shown.view(&visit, Some((typed, base)), problems).await?)
@@ -204,22 +206,29 @@ fn unknown() -> AppError {
 struct Shown {
     row: Stored,
     version: VersionRow,
-    versions: Vec<VersionRow>,
+    /// A page of them, and whether it is not the first, and what the next begins before.
+    versions: Vec<VersionEntry>,
+    cursor: Option<i32>,
+    next: Option<String>,
     protocol: Arc<Protocol>,
 }
 
 impl Shown {
     /// None: the latest version.
-    async fn of(visit: &Visit, id: i64, version: Option<i32>) -> Result<Shown, AppError> {
+    async fn of(
+        visit: &Visit,
+        id: i64,
+        version: Option<i32>,
+        cursor: Option<i32>,
+    ) -> Result<Shown, AppError> {
         let found = rows::read(visit, move |connection, scheduler, _| {
             let Some(row) = store::get(connection, id)? else { return Ok(None) };
-            let versions = store::versions(connection, id)?;
             let wanted = version.unwrap_or(row.latest_version);
-            let Some(shown) = versions.iter().find(|version| version.version == wanted).cloned() else {
-                return Ok(None);
-            };
+            let Some(version) = store::version(connection, id, wanted)? else { return Ok(None) };
+            let mut versions = store::versions(connection, id, cursor, PAGE + 1)?;
+            let next = rows::cut(&mut versions, |each| each.version.to_string());
             let protocol = scheduler.protocols().get(connection, id, wanted)?;
-            Ok(Some(Shown { row, version: shown, versions, protocol }))
+            Ok(Some(Shown { row, version, versions, cursor, next, protocol }))
         });
         found.await?.ok_or_else(unknown)
     }
@@ -231,7 +240,7 @@ impl Shown {
         typed: Option<(String, i32)>,
         problems: Vec<Problem>,
     ) -> Result<View, AppError> {
-        let Shown { row, version, versions, protocol } = self;
+        let Shown { row, version, versions, cursor, next, protocol } = self;
         let path = format!("/protocols/{}", row.id);
         let each = versions.iter().map(|each| Version {
             href: address(&path, [("version", each.version.to_string().as_str())]),
@@ -240,6 +249,7 @@ impl Shown {
             created_by: each.created_by.clone(),
             current: each.version == version.version,
         });
+        let shown = version.version.to_string();
         let pretty = serde_json::to_string_pretty(&version.definition).map_err(AppError::internal)?;
         let base = typed.as_ref().map_or(row.latest_version, |(_, expected)| *expected);
         Ok(View {
@@ -248,6 +258,8 @@ impl Shown {
             description: protocol.description.clone().unwrap_or_default(),
             version: version.version.to_string(),
             versions: each.collect(),
+            first: cursor.map(|_| path.clone()),
+            next: next.map(|next| address(&path, [("version", &*shown), ("cursor", &*next)])),
             tasks: drawing::tasks(&protocol),
             definition: typed.map_or(pretty, |(typed, _)| typed),
             editor: visit.may(Permission::WriteProtocols).then(|| Editor {

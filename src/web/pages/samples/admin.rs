@@ -131,6 +131,8 @@ fn protocol(editable: bool) -> Protocol {
         description: "Screens the applicant, drafts the letter, and asks a supervisor.".to_owned(),
         version: "2".to_owned(),
         versions: vec![version(2), version(1)],
+        first: None,
+        next: None,
         tasks: vec![
             task(
                 "fetch_data",
