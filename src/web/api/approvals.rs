@@ -5,9 +5,9 @@ use super::super::json::Fields;
 use super::super::principal::authenticate;
 use super::super::problem::AppError;
 use super::super::site::Site;
-use super::query::{Query, cursor};
+use super::query::Query;
 use super::runs::time;
-use super::{list, path_id, signed_body};
+use super::{page, path_id, signed_body};
 use crate::auth::policy::{Permission, Resource, sees_all_runs};
 use crate::engine::state::Choice;
 use crate::store::approvals::{self, ApprovalFilter, ApprovalRow};
@@ -34,13 +34,8 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
     }
     let run_starter = (!sees_all_runs(&who)).then(|| who.user.clone());
     let filter = ApprovalFilter { statuses, run_id, run_starter, ..ApprovalFilter::default() };
-    let mut rows =
-        site.read(move |connection| approvals::list(connection, &filter, after, limit + 1)).await?;
-    let next = (rows.len() > limit as usize).then(|| {
-        rows.truncate(limit as usize);
-        rows.last().map(|row| cursor(row.id))
-    });
-    Ok(list(&req, "approvals", rows.iter().map(as_json).collect(), next.flatten()))
+    let rows = site.read(move |connection| approvals::list(connection, &filter, after, limit + 1)).await?;
+    Ok(page(&req, "approvals", rows, limit, as_json, |row| row.id.to_string()))
 }
 
 /// `GET /acts/approvals/{id}`

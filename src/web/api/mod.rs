@@ -58,8 +58,20 @@ fn path_id(text: &str, noun: &str) -> Result<i64, AppError> {
         })
 }
 
-/// `{"<noun>": [...], "next": cursor or null}` with a `Link` header to the next page.
-fn list(req: &HttpRequest, noun: &str, rows: Vec<Value>, next: Option<String>) -> HttpResponse {
+/// `{"<noun>": [...], "next": cursor or null}` with a `Link` header to the next page. `rows` has one more than
+/// `limit` when there is a next page; `place` says where in the list a row stands.
+fn page<Row>(
+    req: &HttpRequest,
+    noun: &str,
+    mut rows: Vec<Row>,
+    limit: i64,
+    as_json: impl Fn(&Row) -> Value,
+    place: impl Fn(&Row) -> String,
+) -> HttpResponse {
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = rows.last().filter(|_| more).map(|last| query::cursor(place(last)));
+    let rows: Vec<Value> = rows.iter().map(as_json).collect();
     let mut response = HttpResponse::Ok();
     if let Some(next) = &next {
         let mut query: Vec<(String, String)> = url::form_urlencoded::parse(req.query_string().as_bytes())

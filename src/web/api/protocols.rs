@@ -5,9 +5,9 @@ use super::super::json::Fields;
 use super::super::principal::authenticate;
 use super::super::problem::AppError;
 use super::super::site::Site;
-use super::query::{Query, bad_cursor, cursor};
+use super::query::{Query, bad_cursor};
 use super::runs::time;
-use super::{if_match, list, path_id, signed_body};
+use super::{if_match, page, path_id, signed_body};
 use crate::auth::policy::{Permission, Resource};
 use crate::store::protocols::{self, ProtocolRow, VersionEntry};
 use actix_web::http::header;
@@ -22,12 +22,8 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
     let limit = query.limit()?;
     let after = query.number_cursor()?;
     query.finish()?;
-    let mut rows = site.read(move |connection| protocols::list(connection, after, limit + 1)).await?;
-    let next = (rows.len() > limit as usize).then(|| {
-        rows.truncate(limit as usize);
-        rows.last().map(|row| cursor(row.id))
-    });
-    Ok(list(&req, "protocols", rows.iter().map(row_as_json).collect(), next.flatten()))
+    let rows = site.read(move |connection| protocols::list(connection, after, limit + 1)).await?;
+    Ok(page(&req, "protocols", rows, limit, row_as_json, |row| row.id.to_string()))
 }
 
 fn row_as_json(row: &ProtocolRow) -> Value {
@@ -88,13 +84,9 @@ pub async fn versions(
         protocols::versions(connection, id, before, limit + 1).map(Some)
     });
     let missing = || AppError::NotFound(format!("There is no protocol {id}."));
-    let mut rows = found.await?.ok_or_else(missing)?;
-    let next = (rows.len() > limit as usize).then(|| {
-        rows.truncate(limit as usize);
-        rows.last().map(|row| cursor(row.version))
-    });
+    let rows = found.await?.ok_or_else(missing)?;
     let as_json = |row: &VersionEntry| json!({"version": row.version, "created_by": row.created_by, "created_at": time(row.created_at)});
-    Ok(list(&req, "versions", rows.iter().map(as_json).collect(), next.flatten()))
+    Ok(page(&req, "versions", rows, limit, as_json, |row| row.version.to_string()))
 }
 
 /// `POST /acts/protocols`

@@ -5,9 +5,9 @@ use super::super::json::Fields;
 use super::super::principal::authenticate;
 use super::super::problem::AppError;
 use super::super::site::Site;
-use super::query::{Query, cursor};
+use super::query::Query;
 use super::runs::time;
-use super::{if_match, list, signed_body};
+use super::{if_match, page, signed_body};
 use crate::auth::policy::{Permission, Resource};
 use crate::store::registry::{self, Registered};
 use actix_web::http::header;
@@ -32,7 +32,7 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
     let who = authenticate(&req).await?;
     site.permit(&who, Permission::ReadActions, Resource::Any).await?;
     let mut query = Query::of(&req)?;
-    let limit = query.limit()? as usize;
+    let limit = query.limit()?;
     let after = query.cursor()?.unwrap_or_default();
     query.finish()?;
     let registry = Registry::of(&req);
@@ -42,12 +42,9 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
             Registry::Agents => registry::agents::list(connection),
         })
         .await?;
-    let mut rows: Vec<Registered> = rows.into_iter().filter(|row| row.name > after).take(limit + 1).collect();
-    let next = (rows.len() > limit).then(|| {
-        rows.truncate(limit);
-        rows.last().map(|row| cursor(&row.name))
-    });
-    Ok(list(&req, registry.noun(), rows.iter().map(as_json).collect(), next.flatten()))
+    let rows: Vec<Registered> =
+        rows.into_iter().filter(|row| row.name > after).take(limit as usize + 1).collect();
+    Ok(page(&req, registry.noun(), rows, limit, as_json, |row| row.name.clone()))
 }
 
 /// `GET /acts/actions/{name}`, `GET /acts/agents/{name}`

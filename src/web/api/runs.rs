@@ -5,8 +5,8 @@ use super::super::json::Fields;
 use super::super::principal::authenticate;
 use super::super::problem::AppError;
 use super::super::site::Site;
-use super::query::{Query, cursor};
-use super::{list, path_id, reason, signed_body};
+use super::query::Query;
+use super::{page, path_id, reason, signed_body};
 use crate::auth::policy::{Permission, Resource, sees_all_runs};
 use crate::engine::ids::RunId;
 use crate::engine::json::{canonical, with_safe_integers};
@@ -137,12 +137,8 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
     if !sees_all_runs(&who) {
         filter.started_by = Some(who.user.clone());
     }
-    let mut rows = site.read(move |connection| runs::list(connection, &filter, before, limit + 1)).await?;
-    let next = (rows.len() > limit as usize).then(|| {
-        rows.truncate(limit as usize);
-        rows.last().map(|row| cursor(row.run_id))
-    });
-    Ok(list(&req, "runs", rows.iter().map(row_as_json).collect(), next.flatten()))
+    let rows = site.read(move |connection| runs::list(connection, &filter, before, limit + 1)).await?;
+    Ok(page(&req, "runs", rows, limit, row_as_json, |row| row.run_id.to_string()))
 }
 
 /// The filters that `/acts/runs` takes.
