@@ -85,10 +85,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let socket = TcpListener::bind(config.bind)
         .with_context(|| format!("HMS_ACT_BIND: cannot listen on {}", config.bind))?;
     let address = socket.local_addr()?;
-    let base_url = match &config.public_url {
-        Some(_) => config.base_url(),
-        None => format!("http://{address}"),
-    };
+    let base_url = config.public_url.as_ref().map_or(format!("http://{address}"), |_| config.base_url());
     let database = open_database(config).await?;
     let pool = database.pool(POOL_SIZE)?;
     let mut connection = pool.get()?;
@@ -97,13 +94,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let membership = Membership::join(&mut connection, &config.data_dir)?;
     let agency_log = Arc::new(AgencyLog::new(pool.clone(), origin.clone(), membership.number()));
     let demo_agency = demo_mode::open_agency(config).await?;
-    if let Some(agency) = &demo_agency {
-        demo_mode::seed(config, &mut connection, &agency.base_url())?;
-    } else if !users::has_admin(&mut connection)? {
-        println!(
-            "Nobody can administer yet. Create the first admin with: hms-act user add NAME --role admin"
-        );
-    }
+    greet(config, &mut connection, demo_agency.as_ref())?;
 
     let (scheduler, requests) = Scheduler::new(Arc::new(RunCache::default()), pool.clone());
     scheduler.catalog.refresh(&mut connection)?;
@@ -155,6 +146,20 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     };
     let threads = Threads { committer, listener, heartbeat };
     Ok(Running { address, base_url, stop, server, tasks, threads, agency_log, demo_agency, pool, database })
+}
+
+/// What a first start needs: the demo's users and protocol, or a word on how to create the first admin.
+fn greet(
+    config: &Config,
+    connection: &mut crate::store::Connection,
+    demo_agency: Option<&Agency>,
+) -> anyhow::Result<()> {
+    if let Some(agency) = demo_agency {
+        demo_mode::seed(config, connection, &agency.base_url())?;
+    } else if !users::has_admin(connection)? {
+        println!("Nobody can administer yet. Create the first admin: hms-act user add NAME --role admin");
+    }
+    Ok(())
 }
 
 fn thread<T: Send + 'static>(

@@ -159,12 +159,7 @@ impl<'a> Batch<'a> {
                     let _ = reply.send(Err(Refused::UnknownRun(id)));
                     return;
                 }
-                Err(error) => {
-                    self.read_failed = true;
-                    tracing::error!(error = %error, run.id = id.0, "a run could not be read");
-                    let _ = reply.send(Err(Refused::Unavailable));
-                    return;
-                }
+                Err(error) => return self.could_not_read(id, &error, reply),
             }
         }
         let Some(run) = self.groups.get(&id).map(|group| Arc::clone(&group.member.run)) else { return };
@@ -179,12 +174,7 @@ impl<'a> Batch<'a> {
                     self.groups.insert(id, Group::of(loaded));
                 }
                 Ok(_) => {}
-                Err(error) => {
-                    self.read_failed = true;
-                    tracing::error!(error = %error, run.id = id.0, "a run could not be read");
-                    let _ = reply.send(Err(Refused::Unavailable));
-                    return;
-                }
+                Err(error) => return self.could_not_read(id, &error, reply),
             }
         }
         let Some(group) = self.groups.get_mut(&id) else { return };
@@ -204,6 +194,13 @@ impl<'a> Batch<'a> {
                 group.callers.push(Caller { request, refused: Some(Refused::Rejected(rejection)) });
             }
         }
+    }
+
+    /// The connection may be broken: the caller is told to try again, and the committer to look.
+    fn could_not_read(&mut self, id: RunId, error: &StoreError, reply: Reply) {
+        self.read_failed = true;
+        tracing::error!(error = %error, run.id = id.0, "a run could not be read");
+        let _ = reply.send(Err(Refused::Unavailable));
     }
 
     fn known(&self, connection: &mut Connection, id: RunId) -> Result<Option<Loaded>, StoreError> {

@@ -61,53 +61,45 @@ pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result
     Ok(())
 }
 
-/// Approvals that were decided, or whose step was cancelled with its run.
-pub(super) fn end(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
-    struct Ended<'a> {
-        run_id: i64,
-        id: i64,
-        status: &'static str,
-        by: Option<&'a str>,
-        at: Option<DateTime<Utc>>,
-        reason: Option<&'a str>,
-        form: Option<&'a Value>,
-    }
-    let mut ended = Vec::new();
-    for member in members {
-        for recorded in &member.events {
-            let step = recorded.event.step.as_ref().and_then(|path| member.run.steps.get(path));
-            let Some((step, approval)) = step.and_then(|step| Some((step, step.approval.as_ref()?))) else {
-                continue;
+/// An approval that nobody can decide any more.
+struct Ended<'a> {
+    run_id: i64,
+    id: i64,
+    status: &'static str,
+    by: Option<&'a str>,
+    at: Option<DateTime<Utc>>,
+    reason: Option<&'a str>,
+    form: Option<&'a Value>,
+}
+
+/// The approvals that these events decided, or whose step was cancelled with its run.
+fn ended(member: &Member) -> impl Iterator<Item = Ended<'_>> {
+    member.events.iter().filter_map(|recorded| {
+        let step = member.run.steps.get(recorded.event.step.as_ref()?)?;
+        let (run_id, id) = (member.run.id.0, step.approval.as_ref()?.id.0);
+        if let EventKind::ApprovalDecided { decision, reason, form, .. } = &recorded.event.kind {
+            let status = match decision {
+                Choice::Approve => "approved",
+                Choice::Reject => "rejected",
             };
-            let (run_id, id) = (member.run.id.0, approval.id.0);
-            if let EventKind::ApprovalDecided { decision, reason, form, .. } = &recorded.event.kind {
-                let status = match decision {
-                    Choice::Approve => "approved",
-                    Choice::Reject => "rejected",
-                };
-                let (by, at) = (Some(recorded.actor.as_str()), Some(recorded.at));
-                ended.push(Ended {
-                    run_id,
-                    id,
-                    status,
-                    by,
-                    at,
-                    reason: reason.as_deref(),
-                    form: form.as_ref(),
-                });
-            } else if step.status == StepStatus::Cancelled {
-                ended.push(Ended {
-                    run_id,
-                    id,
-                    status: "closed",
-                    by: None,
-                    at: None,
-                    reason: None,
-                    form: None,
-                });
-            }
+            let (by, at) = (Some(recorded.actor.as_str()), Some(recorded.at));
+            return Some(Ended {
+                run_id,
+                id,
+                status,
+                by,
+                at,
+                reason: reason.as_deref(),
+                form: form.as_ref(),
+            });
         }
-    }
+        let closed = Ended { run_id, id, status: "closed", by: None, at: None, reason: None, form: None };
+        (step.status == StepStatus::Cancelled).then_some(closed)
+    })
+}
+
+pub(super) fn end(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
+    let ended: Vec<Ended<'_>> = members.iter().flat_map(|member| ended(member)).collect();
     if ended.is_empty() {
         return Ok(());
     }
