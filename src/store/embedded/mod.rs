@@ -94,6 +94,14 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    /// Lets go of the shared lock at once: closing the handle does not, while a process that is just being spawned
+    /// holds a copy of it.
+    fn drop(&mut self) {
+        let _ = self.in_use.unlock();
+    }
+}
+
 fn bring_up(data_dir: &Path, in_use: &File) -> Result<(Place, Binaries, Postmaster), StartError> {
     let app = OsUser::of_this_process()?;
     let place = place::find(data_dir, &app)?;
