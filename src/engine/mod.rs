@@ -43,3 +43,4 @@ pub mod ids;
 pub mod json;
 pub mod protocol;
 pub mod state;
+pub mod steps;
