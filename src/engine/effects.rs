@@ -39,14 +39,15 @@ pub fn attempt(run: &Run, path: &StepPath, step: &Step) -> Option<Attempt> {
     if !at_work || run.status.is_final() {
         return None;
     }
-    let task = run.protocol.task(path)?;
+    let place = run.protocol.place(path.task_id())?;
+    let task = &place.task;
     let (invocation, used_as) = match &task.work {
         Work::Script(invocation) => (invocation, UsedAs::Action),
         Work::Agent(invocation) => (invocation, UsedAs::Agent),
         Work::Hitl(_) | Work::Parallel(_) | Work::Wait(_) | Work::Protocol(_) => return None,
     };
     let mut payload = step.seen.clone()?;
-    let input = input(invocation, &payload).ok()?;
+    let input = input(invocation, &payload, &place.items).ok()?;
     let uses = match path.undone() {
         None => &invocation.uses,
         Some(undone) => {
@@ -70,11 +71,11 @@ pub fn attempt(run: &Run, path: &StepPath, step: &Step) -> Option<Attempt> {
     })
 }
 
-/// A step's input: its `with`, resolved; without one, the whole payload.
-pub fn input(invocation: &Invocation, scope: &Scope) -> Result<Value, ExpressionError> {
+/// A step's input: its `with`, resolved; without one, the whole payload. `items` are the names of the items around it.
+pub fn input(invocation: &Invocation, scope: &Scope, items: &[String]) -> Result<Value, ExpressionError> {
     match &invocation.with {
         None => Ok(Value::Object(super::expression::flat(scope))),
-        Some(template) => super::scope::resolve(template, scope),
+        Some(template) => super::scope::resolve(template, scope, items),
     }
 }
 
