@@ -59,6 +59,7 @@ fn question(key: &str, about: &Value, required: bool) -> Question {
     let hint = text("description").or_else(|| json.then(|| "As JSON.".to_owned()));
     let field = Field {
         name,
+        scope: String::new(),
         label: text("title").unwrap_or_else(|| super::facts::words(key)),
         hint,
         kind,
