@@ -40,7 +40,7 @@ pub async fn start_run(
     };
     let payload = crate::engine::json::normalise_map(payload);
     check_input(&protocol, &payload)?;
-    begin(site, who, NewRun { key, ..NewRun::new(protocol_ref, protocol, payload, actor(who)) }).await
+    begin(site, who, NewRun { key, ..NewRun::of(protocol_ref, protocol, payload, actor(who)) }).await
 }
 
 /// Starts a run again that is over, by the latest version of its protocol. What its lineage did already, and did not
@@ -75,7 +75,7 @@ pub async fn rerun(
     let payload = payload.map_or(input, crate::engine::json::normalise_map);
     check_input(&protocol, &payload)?;
     let rerun = Rerun { of: old.id, lineage, reason, before: Arc::new(before) };
-    let new = NewRun::new(protocol_ref, protocol, payload, actor(who));
+    let new = NewRun::of(protocol_ref, protocol, payload, actor(who));
     begin(site, who, NewRun { rerun: Some(rerun), salt: Some(salt), ..new }).await
 }
 
