@@ -5,6 +5,7 @@
 
 mod approvals;
 mod entries;
+mod overrides;
 mod projections;
 mod timers;
 
@@ -75,7 +76,11 @@ pub fn write(
             projections::insert(connection, &kept)?;
             projections::update(connection, &kept)?;
             approvals::open(connection, &kept)?;
+            approvals::move_on(connection, &kept)?;
             approvals::end(connection, &kept)?;
+            overrides::file(connection, &kept)?;
+            overrides::decide(connection, &kept)?;
+            overrides::close(connection, &kept)?;
             timers::set(connection, &kept)?;
         }
         Ok(outcomes)
