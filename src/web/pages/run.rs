@@ -8,6 +8,7 @@
 
 use super::chrome::Chrome;
 use super::facts::Fact;
+use super::forms::FieldKind;
 use super::log::Entry;
 use super::moment::Moment;
 use super::acts::Acts;

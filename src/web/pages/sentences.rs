@@ -5,7 +5,6 @@
 use super::facts;
 use super::log::Entry;
 use super::moment::Moment;
-use super::status::Status;
 use crate::audit::chain::Stored;
 use crate::audit::entry::open;
 use crate::engine::ids::StepPath;

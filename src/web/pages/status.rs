@@ -128,6 +128,11 @@ impl Status {
         Status::new(StatusKind::Ended, "Taken back")
     }
 
+    /// An override whose values the run went on with.
+    pub fn modified() -> Status {
+        Status::new(StatusKind::Done, "Changed")
+    }
+
     /// An override that nobody has decided.
     pub fn under_review() -> Status {
         Status::new(StatusKind::Person, "Under review")

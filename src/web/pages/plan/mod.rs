@@ -12,6 +12,7 @@ mod words;
 pub use evidence::{Evidence, evidence, risk};
 pub use group::{Bucket, Focus};
 pub use steps::{steps, undone};
+pub use words::{asked_again, decided, so_far};
 
 use super::moment::{Moment, duration};
 use super::sentences::events::{being, outside_event, wanted};
@@ -183,6 +184,18 @@ fn paused(run: &Run, known: &Known) -> String {
 pub fn holding(run: &Run) -> impl Iterator<Item = &StepPath> {
     let found = run.steps.iter().rev().filter(|(path, step)| run.holds(path, step));
     found.map(|(path, _)| path)
+}
+
+/// What could not be taken back, each with why and what to do.
+pub fn not_undone(run: &Run) -> Vec<String> {
+    let failed = run.steps.iter().filter(|(_, step)| step.status == StepStatus::Failed);
+    let undos = failed.filter_map(|(path, step)| Some((path.undone()?, step)));
+    let told = undos.map(|(done, step)| {
+        let why = step.note.as_deref().map_or(".".to_owned(), |note| format!(": {}", stop(note)));
+        let then = "See that it is put right by other means, have it tried again, or skip it.";
+        format!("{} could not be taken back{why} {then}", label(run, &done))
+    });
+    told.collect()
 }
 
 /// Which step takes too long, and what to do.

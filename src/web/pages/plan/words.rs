@@ -55,7 +55,7 @@ pub fn status(step: &Step) -> Status {
 
 /// What there is to say of a step, most of all what it waits for.
 pub fn sentences(run: &Run, known: &Known, task: &Task, path: &StepPath, step: &Step) -> Vec<String> {
-    let mut said: Vec<String> = sent_back(run, path, step).into_iter().collect();
+    let mut said: Vec<String> = asked_again(run, path, step).into_iter().collect();
     match step.status {
         StepStatus::Waiting => said.extend(of_waiting(run, task, step)),
         StepStatus::Running if step.instance.is_none() && step.rescues > 0 => {
@@ -80,7 +80,7 @@ pub fn sentences(run: &Run, known: &Known, task: &Task, path: &StepPath, step: &
 
 fn of_waiting(run: &Run, task: &Task, step: &Step) -> Vec<String> {
     match (&step.approval, &step.waits) {
-        (Some(approval), _) => of_approval(run, task, step, approval),
+        (Some(approval), _) => of_approval(run, task, approval),
         (None, Some(Waits::Retry { at })) => {
             let failed = step.note.as_deref().map(|note| format!("The last attempt failed: {}", stop(note)));
             let next = format!("The next attempt is at {}.", Moment::new(*at).text);
@@ -96,11 +96,8 @@ fn of_waiting(run: &Run, task: &Task, step: &Step) -> Vec<String> {
     }
 }
 
-fn of_approval(run: &Run, task: &Task, step: &Step, approval: &Approval) -> Vec<String> {
+fn of_approval(run: &Run, task: &Task, approval: &Approval) -> Vec<String> {
     let mut said = Vec::new();
-    if step.reopened {
-        said.push("This is asked again, because a value was changed after it was asked first.".to_owned());
-    }
     said.push(approvers::who_may(&approval.approvers, approval.four_eyes, &run.started_by));
     said.extend(so_far(approval));
     if approval.escalated {
@@ -180,8 +177,11 @@ fn skipped(known: &Known, path: &StepPath, step: &Step) -> String {
     }
 }
 
-/// Why a step is done once more: who sent the work back, with their comment.
-pub fn sent_back(run: &Run, path: &StepPath, step: &Step) -> Option<String> {
+/// Why a step is done once more: who sent the work back, with their comment; or that a value was changed.
+pub fn asked_again(run: &Run, path: &StepPath, step: &Step) -> Option<String> {
+    if step.reopened {
+        return Some("This is asked again, because a value was changed after it was decided.".to_owned());
+    }
     let time = match path.round() {
         1 => return None,
         2 => "Second time".to_owned(),
