@@ -61,7 +61,9 @@ pub async fn rerun(
     site.permit(who, Permission::RerunRun, Resource::Run { started_by: &old.started_by }).await?;
     let salt = rerunnable(&old)?;
     let Some((protocol_ref, protocol)) = latest(site, old.protocol_ref.id).await? else {
-        return Err(AppError::conflict(format!("The protocol of run {id} is gone, so nothing can follow it.")));
+        return Err(AppError::conflict(format!(
+            "The protocol of run {id} is gone, so nothing can follow it."
+        )));
     };
     let (run, lineage) = (old.id, old.lineage);
     let (input, before) = site
