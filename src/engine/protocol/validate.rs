@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(protocol.tasks.len(), 4);
         assert_eq!(protocol.tasks[2].label(), "Human approval");
         assert_eq!(
-            protocol.uses().map(|(_, _, name)| name).collect::<Vec<_>>(),
+            protocol.uses().into_iter().map(|(_, _, name)| name).collect::<Vec<_>>(),
             ["fetch_data", "ai_analysis", "deploy"]
         );
     }
