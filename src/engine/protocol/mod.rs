@@ -223,7 +223,10 @@ pub enum Wait {
     /// An RFC 3339 time, or an expression that gives one.
     Until(Template),
     /// An outside event of this name, and with this key where one is given.
-    Event { name: String, key: Option<Template> },
+    Event {
+        name: String,
+        key: Option<Template>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

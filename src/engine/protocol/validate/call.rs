@@ -48,7 +48,10 @@ fn protocol_uses(reader: &mut Reader<'_>) -> Option<String> {
     let whole = json::normalise(Value::Number(number.clone())).as_i64();
     let id = whole.filter(|id| (1..=json::MAX_SAFE_INTEGER).contains(id)).map(|id| id.to_string());
     if id.is_none() {
-        reader.problem("uses", format!("{number} is not the id of a protocol. Use a whole number from 1, or a name."));
+        reader.problem(
+            "uses",
+            format!("{number} is not the id of a protocol. Use a whole number from 1, or a name."),
+        );
     }
     id
 }

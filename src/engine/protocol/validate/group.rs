@@ -11,8 +11,28 @@ use std::sync::Arc;
 pub(super) const ITEM: &str = "item";
 /// Words that mean something in CEL (its specification, "Syntax"), and what is there already.
 const TAKEN_WORDS: [&str; 22] = [
-    "payload", "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if",
-    "import", "let", "loop", "package", "namespace", "return", "var", "void", "while",
+    "payload",
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 pub(super) fn group(reader: &mut Reader<'_>, scope: &Scope) -> Option<Parallel> {
@@ -50,10 +70,15 @@ fn branch((path, entry): (String, &Value), scope: &Scope, reader: &mut Reader<'_
             let list: Vec<(String, &Value)> = numbered(&path, items).collect();
             return list_of_tasks(&list, scope, reader);
         }
-        Value::Array(items) if items.is_empty() => "is an empty branch. Give it a task, or remove it.".to_owned(),
+        Value::Array(items) if items.is_empty() => {
+            "is an empty branch. Give it a task, or remove it.".to_owned()
+        }
         Value::Array(items) => format!("has {} tasks; at most {MAX_TASKS} are allowed.", items.len()),
         other => {
-            format!("A branch is a task (an object) or a list of tasks that are done in order, not {}.", kind_of(other))
+            format!(
+                "A branch is a task (an object) or a list of tasks that are done in order, not {}.",
+                kind_of(other)
+            )
         }
     };
     reader.problems.push(Problem { path, message: wrong, beyond_schema: false });
@@ -106,7 +131,8 @@ fn refuse_constant(items: &Expression, reader: &mut Reader<'_>) {
         }
         Some(Value::Array(_)) | None => {}
         Some(other) => {
-            let message = format!("is {}, where a list is needed. Name a list of `payload`.", kind_of(&other));
+            let message =
+                format!("is {}, where a list is needed. Name a list of `payload`.", kind_of(&other));
             reader.beyond_schema("for_each", message);
         }
     }
@@ -115,7 +141,8 @@ fn refuse_constant(items: &Expression, reader: &mut Reader<'_>) {
 fn name_of_items(reader: &mut Reader<'_>) -> String {
     let Some(name) = reader.name("as") else { return ITEM.to_owned() };
     if name.contains('-') || name.starts_with(|first: char| first.is_ascii_digit()) {
-        let message = format!("`{name}` cannot be used in expressions: begin with a letter, and write `_` for `-`.");
+        let message =
+            format!("`{name}` cannot be used in expressions: begin with a letter, and write `_` for `-`.");
         reader.problem("as", message);
     } else if TAKEN_WORDS.contains(&name.as_str()) {
         reader.problem("as", format!("`{name}` means something else in expressions. Choose another name."));

@@ -17,10 +17,8 @@ const MAX_RETURNS: u32 = 100;
 const DEFAULT_RETURNS: u32 = 3;
 
 pub(super) fn hitl(reader: &mut Reader<'_>, siblings: &Siblings<'_>) -> Hitl {
-    let approvers = approvers(reader, "approvers").unwrap_or_else(|| Approvers {
-        roles: vec!["supervisor".to_owned()],
-        users: Vec::new(),
-    });
+    let approvers = approvers(reader, "approvers")
+        .unwrap_or_else(|| Approvers { roles: vec!["supervisor".to_owned()], users: Vec::new() });
     let on_reject = reader.choice("on_reject", &[("end", OnReject::End), ("continue", OnReject::Continue)]);
     let returns_to = returns_to(reader, siblings);
     Hitl {
@@ -95,7 +93,10 @@ fn quorum(reader: &mut Reader<'_>, approvers: &Approvers) -> u32 {
 fn form(reader: &mut Reader<'_>) -> Option<Value> {
     let form = json_schema(reader, "form")?;
     if form.get("type").and_then(Value::as_str) != Some("object") {
-        reader.problem("form", "must describe an object: add `\"type\": \"object\"`, and the fields as `properties`.");
+        reader.problem(
+            "form",
+            "must describe an object: add `\"type\": \"object\"`, and the fields as `properties`.",
+        );
     }
     Some(form)
 }
@@ -104,7 +105,8 @@ fn escalate_to(reader: &mut Reader<'_>) -> Option<Approvers> {
     let named = approvers(reader, "escalate_to");
     let escalates = reader.value("on_timeout").and_then(Value::as_str) == Some("escalate");
     if reader.has("escalate_to") && !reader.has("due_minutes") && !escalates {
-        let message = "would never be asked. Add `due_minutes`, or `max_minutes` with `\"on_timeout\": \"escalate\"`.";
+        let message =
+            "would never be asked. Add `due_minutes`, or `max_minutes` with `\"on_timeout\": \"escalate\"`.";
         reader.problem("escalate_to", message);
     }
     named
@@ -117,7 +119,9 @@ fn returns_to(reader: &mut Reader<'_>, siblings: &Siblings<'_>) -> Option<String
         Some(position) if *position == siblings.position => {
             format!("`{id}` is this task itself. Name an earlier one of the same list.")
         }
-        Some(_) => format!("`{id}` comes later. Work can only be sent back: name an earlier task of the same list."),
+        Some(_) => {
+            format!("`{id}` comes later. Work can only be sent back: name an earlier task of the same list.")
+        }
         None => format!(
             "there is no task `{id}` earlier in the same list. Name one that is: not one inside a group, or around it."
         ),
@@ -129,7 +133,10 @@ fn returns_to(reader: &mut Reader<'_>, siblings: &Siblings<'_>) -> Option<String
 fn max_returns(reader: &mut Reader<'_>) -> u32 {
     let most = reader.whole("max_returns", 1..=MAX_RETURNS);
     if reader.has("max_returns") && !reader.has("returns_to") {
-        reader.problem("max_returns", "needs `returns_to`: nothing is ever sent back without it. Add it, or remove this.");
+        reader.problem(
+            "max_returns",
+            "needs `returns_to`: nothing is ever sent back without it. Add it, or remove this.",
+        );
     }
     most.unwrap_or(DEFAULT_RETURNS)
 }

@@ -103,7 +103,9 @@ fn entries<'a>(reader: &mut Reader<'a>) -> Option<&'a [Value]> {
 /// Tasks, at any depth.
 fn count(items: &[Value]) -> usize {
     let inside = |item: &Value| match item {
-        Value::Object(task) => 1 + task.get("tasks").and_then(Value::as_array).map_or(0, |inner| count(inner)),
+        Value::Object(task) => {
+            1 + task.get("tasks").and_then(Value::as_array).map_or(0, |inner| count(inner))
+        }
         Value::Array(branch) => count(branch),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     };
@@ -148,7 +150,8 @@ fn json_schema(reader: &mut Reader<'_>, field: &'static str) -> Option<Value> {
         return None;
     };
     if map.get("$schema").is_some_and(|draft| draft != DRAFT) {
-        reader.problem(field, format!("may only be JSON Schema 2020-12. Leave `$schema` out, or say {DRAFT}."));
+        reader
+            .problem(field, format!("may only be JSON Schema 2020-12. Leave `$schema` out, or say {DRAFT}."));
         return None;
     }
     // The first problem as the meta-schema finds it; what it cannot say (a pattern, a `$ref`) is found in building.

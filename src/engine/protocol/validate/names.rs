@@ -43,11 +43,17 @@ impl<'a> Names<'a> {
 
     /// A key of the first payload that a task would overwrite is refused when a run is started: a protocol that needs
     /// one could never run.
-    pub fn refuse_taken_inputs(&self, input: Option<&Value>, schedule: Option<&Schedule>, reader: &mut Reader<'_>) {
+    pub fn refuse_taken_inputs(
+        &self,
+        input: Option<&Value>,
+        schedule: Option<&Schedule>,
+        reader: &mut Reader<'_>,
+    ) {
         let required = input.and_then(|input| input.get("required")).and_then(Value::as_array);
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
             if let Some(owner) = self.keys.get(key) {
-                let message = format!("requires `{key}`, where the result of {owner} goes. Rename one of them.");
+                let message =
+                    format!("requires `{key}`, where the result of {owner} goes. Rename one of them.");
                 reader.beyond_schema("input.required", message);
             }
         }

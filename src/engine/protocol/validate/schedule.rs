@@ -19,8 +19,10 @@ pub(super) fn schedule(reader: &mut Reader<'_>, input: Option<&Value>) -> Option
         let time_zone = time_zone(reader);
         let payload = payload(reader, input);
         let missed = reader.choice("missed", &[("skip", Missed::Skip), ("run_once", Missed::RunOnce)]);
-        let overlap = reader
-            .choice("overlap", &[("allow", Overlap::Allow), ("skip", Overlap::Skip), ("wait", Overlap::Wait)]);
+        let overlap = reader.choice(
+            "overlap",
+            &[("allow", Overlap::Allow), ("skip", Overlap::Skip), ("wait", Overlap::Wait)],
+        );
         Some(Schedule {
             cron: cron?,
             time_zone: time_zone?,
@@ -33,7 +35,8 @@ pub(super) fn schedule(reader: &mut Reader<'_>, input: Option<&Value>) -> Option
 
 fn cron(reader: &mut Reader<'_>) -> Option<String> {
     if !reader.has("cron") {
-        let message = "is missing. Say when, for example `0 7 * * MON-FRI` (minute, hour, day, month, weekday).";
+        let message =
+            "is missing. Say when, for example `0 7 * * MON-FRI` (minute, hour, day, month, weekday).";
         reader.problem("cron", message);
     }
     let text = reader.text("cron", 200)?;
@@ -51,7 +54,9 @@ fn cron(reader: &mut Reader<'_>) -> Option<String> {
         Err(error) => reader.beyond_schema("cron", format!("`{text}` is not a schedule: {error}.")),
         Ok(cron) => match cron.find_next_occurrence(&some_time(), false) {
             Ok(_) => return Some(text),
-            Err(_) => reader.beyond_schema("cron", format!("`{text}` never comes. Look at the day and the month.")),
+            Err(_) => {
+                reader.beyond_schema("cron", format!("`{text}` never comes. Look at the day and the month."))
+            }
         },
     }
     None
@@ -70,7 +75,8 @@ fn time_zone(reader: &mut Reader<'_>) -> Option<chrono_tz::Tz> {
     let name = reader.text("time_zone", 100)?;
     let found = name.parse().ok();
     if found.is_none() {
-        let message = format!("`{name}` is not a time zone. Use a name of the IANA database, such as Europe/Berlin.");
+        let message =
+            format!("`{name}` is not a time zone. Use a name of the IANA database, such as Europe/Berlin.");
         reader.beyond_schema("time_zone", message);
     }
     found
@@ -99,7 +105,10 @@ fn payload(reader: &mut Reader<'_>, input: Option<&Value>) -> Option<Payload> {
 pub(super) fn concurrency(reader: &mut Reader<'_>) -> Option<Concurrency> {
     reader.object("concurrency", "a limit", |reader| {
         if !reader.has("key") {
-            reader.problem("key", "is missing. Say which runs count together, for example `${payload.office}`.");
+            reader.problem(
+                "key",
+                "is missing. Say which runs count together, for example `${payload.office}`.",
+            );
         }
         if !reader.has("limit") {
             reader.problem("limit", "is missing. Say how many runs with the same key may be on their way.");
@@ -107,8 +116,7 @@ pub(super) fn concurrency(reader: &mut Reader<'_>) -> Option<Concurrency> {
         let scope = Scope { names: vec!["payload".to_owned()], depth: 0 };
         let key = template_text(reader, "key", &scope);
         let limit = reader.whole("limit", 1..=MAX_LIMIT);
-        let when_full =
-            reader.choice("when_full", &[("wait", WhenFull::Wait), ("refuse", WhenFull::Refuse)]);
+        let when_full = reader.choice("when_full", &[("wait", WhenFull::Wait), ("refuse", WhenFull::Refuse)]);
         Some(Concurrency { key: key?, limit: limit?, when_full: when_full.unwrap_or(WhenFull::Wait) })
     })
 }

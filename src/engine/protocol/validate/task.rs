@@ -85,7 +85,10 @@ pub(super) fn finish(mut reader: Reader<'_>) -> Vec<Problem> {
         let homes = TYPES.iter().filter(|(_, fields)| fields.contains(&field));
         let homes: Vec<String> = homes.map(|(name, _)| format!("`{name}`")).collect();
         (!homes.is_empty()).then(|| {
-            format!("`{field}` is a field of {} tasks, and this one is `{kind}`. Remove it.", homes.join(" and "))
+            format!(
+                "`{field}` is a field of {} tasks, and this one is `{kind}`. Remove it.",
+                homes.join(" and ")
+            )
         })
     })
 }
@@ -132,7 +135,10 @@ fn on_timeout(reader: &mut Reader<'_>, kind: &str) -> Option<OnTimeout> {
         reader.problem("on_timeout", "says what happens after `max_minutes`, which is missing. Add it.");
     }
     if chosen == OnTimeout::Escalate && !reader.has("escalate_to") {
-        reader.problem("on_timeout", "escalates to `escalate_to`, which is missing. Name there who is asked next.");
+        reader.problem(
+            "on_timeout",
+            "escalates to `escalate_to`, which is missing. Name there who is asked next.",
+        );
     }
     Some(chosen)
 }

@@ -37,7 +37,11 @@ fn until(reader: &mut Reader<'_>, scope: &Scope) -> Option<Template> {
              gives one."
         );
         // A schema takes every `${` for an expression, also one that `$${` makes plain text.
-        if time.contains("${") { reader.beyond_schema("until", message) } else { reader.problem("until", message) }
+        if time.contains("${") {
+            reader.beyond_schema("until", message)
+        } else {
+            reader.problem("until", message)
+        }
     } else if DateTime::parse_from_rfc3339(time).is_err() {
         reader.beyond_schema("until", format!("`{time}` is not in the calendar. Look at the day."));
     }
@@ -58,7 +62,9 @@ fn looks_like_a_time(text: &str) -> bool {
         let mut parts = text.split(['-', ':']);
         ranges.iter().all(|(length, low, high)| {
             parts.next().is_some_and(|part| {
-                part.len() == *length && digits(part) && part.parse().is_ok_and(|number: u32| (*low..=*high).contains(&number))
+                part.len() == *length
+                    && digits(part)
+                    && part.parse().is_ok_and(|number: u32| (*low..=*high).contains(&number))
             })
         }) && parts.next().is_none()
     };
@@ -67,5 +73,6 @@ fn looks_like_a_time(text: &str) -> bool {
         && in_ranges(whole, &[(2, 0, 23), (2, 0, 59), (2, 0, 60)])
         && !whole.contains('-')
         && fraction.is_none_or(digits)
-        && (offset.eq_ignore_ascii_case("z") || (in_ranges(&offset[1..], &[(2, 0, 23), (2, 0, 59)]) && offset.contains(':')))
+        && (offset.eq_ignore_ascii_case("z")
+            || (in_ranges(&offset[1..], &[(2, 0, 23), (2, 0, 59)]) && offset.contains(':')))
 }
