@@ -52,7 +52,9 @@ pub enum Written {
         body_hash: Vec<u8>,
     },
     /// A rerun whose lineage has another run that is not over.
-    LineageOpen { run_id: i64 },
+    LineageOpen {
+        run_id: i64,
+    },
 }
 
 /// Writes a batch in one transaction. On an error nothing is written, except that after a connection broke in
@@ -183,11 +185,10 @@ fn check_lineages(
     if lineages.is_empty() {
         return Ok(());
     }
-    let open: Vec<Open> = diesel::sql_query(
-        "SELECT lineage, run_id FROM runs WHERE lineage = ANY($1) AND closed_at IS NULL",
-    )
-    .bind::<Array<BigInt>, _>(lineages)
-    .load(connection)?;
+    let open: Vec<Open> =
+        diesel::sql_query("SELECT lineage, run_id FROM runs WHERE lineage = ANY($1) AND closed_at IS NULL")
+            .bind::<Array<BigInt>, _>(lineages)
+            .load(connection)?;
     let mut open: HashMap<i64, i64> = open.into_iter().map(|row| (row.lineage, row.run_id)).collect();
     for (index, run) in reruns(members) {
         match open.get(&run.lineage.0) {
