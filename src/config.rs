@@ -166,7 +166,9 @@ impl Config {
             demo_screening_list: list.map(PathBuf::from),
             log_origin: log_origin.map(|name| check_origin(&name).map(|()| name)).transpose()?,
             max_body_bytes: max_body.as_deref().map_or(Ok(DEFAULT_MAX_BODY_BYTES), parse_max_body)?,
-            override_review_hours: review.as_deref().map_or(Ok(DEFAULT_OVERRIDE_REVIEW_HOURS), parse_review)?,
+            override_review_hours: review
+                .as_deref()
+                .map_or(Ok(DEFAULT_OVERRIDE_REVIEW_HOURS), parse_review)?,
         })
     }
 

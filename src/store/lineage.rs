@@ -180,7 +180,9 @@ mod tests {
     #[test]
     fn what_was_undone_is_counted_and_done_again() {
         let mut history = History::default();
-        for (step, kind) in [("deploy", started("A")), ("deploy", done(json!(1))), ("deploy~undo", started("U"))] {
+        for (step, kind) in
+            [("deploy", started("A")), ("deploy", done(json!(1))), ("deploy~undo", started("U"))]
+        {
             history.add(RunId(1), recorded(step, kind));
         }
         history.add(RunId(1), recorded("deploy~undo", done(Value::Null)));

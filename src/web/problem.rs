@@ -292,7 +292,10 @@ mod tests {
 
     #[test]
     fn refusal_names_the_missing_scope() {
-        let refusal = Refusal { missing: Missing::Scope(Scope::LogRead), message: "This token lacks log:read.".to_owned() };
+        let refusal = Refusal {
+            missing: Missing::Scope(Scope::LogRead),
+            message: "This token lacks log:read.".to_owned(),
+        };
         let error = AppError::from(refusal);
         assert_eq!(body(&error)["missing"], "log:read");
         assert!(

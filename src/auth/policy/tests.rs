@@ -76,8 +76,17 @@ fn token_holds_no_more_than_its_scopes() {
     let reader = token(Role::Admin, &[Scope::RunsRead]);
     assert!(may(&reader, ReadRun) && may(&reader, ReadProtocols));
     for permission in [
-        StartRun, CancelRun, RerunRun, SteerRun, MigrateRun, Override, Decide, ReadLog, WriteProtocols,
-        ReadActions, ManageUsers,
+        StartRun,
+        CancelRun,
+        RerunRun,
+        SteerRun,
+        MigrateRun,
+        Override,
+        Decide,
+        ReadLog,
+        WriteProtocols,
+        ReadActions,
+        ManageUsers,
     ] {
         assert!(!may(&reader, permission), "{permission:?}");
     }

@@ -90,7 +90,8 @@ impl Decision {
     fn may_drop_approvals(&self, protocol: &Protocol, context: &Context<'_>) -> Result<(), Rejection> {
         for place in self.run.protocol.all() {
             let Work::Hitl(hitl) = &place.task.work else { continue };
-            let stays = protocol.place(&place.task.id).is_some_and(|place| matches!(place.task.work, Work::Hitl(_)));
+            let stays =
+                protocol.place(&place.task.id).is_some_and(|place| matches!(place.task.work, Work::Hitl(_)));
             if !stays {
                 may_decide(&self.run, &hitl.approvers, hitl.four_eyes, context.actor)?;
             }
@@ -118,14 +119,21 @@ impl Move<'_> {
     /// The task in the new version, if a step of it can go on there.
     fn counterpart(&self, id: &str) -> Result<&Place, String> {
         let version = self.version;
-        let new = self.protocol.place(id).ok_or_else(|| format!("Version {version} has no task `{id}`, which has begun."))?;
+        let new = self
+            .protocol
+            .place(id)
+            .ok_or_else(|| format!("Version {version} has no task `{id}`, which has begun."))?;
         let Some(old) = self.run.protocol.place(id) else { return Ok(new) };
         let (was, is) = (kind(&old.task), kind(&new.task));
         if was != is {
-            return Err(format!("`{id}` is of the type `{was}` and has begun; in version {version} it is `{is}`."));
+            return Err(format!(
+                "`{id}` is of the type `{was}` and has begun; in version {version} it is `{is}`."
+            ));
         }
         if old.group != new.group || old.branch != new.branch {
-            return Err(format!("`{id}` has begun, and stands in another group or branch in version {version}."));
+            return Err(format!(
+                "`{id}` has begun, and stands in another group or branch in version {version}."
+            ));
         }
         if let (Work::Parallel(before), Work::Parallel(after)) = (&old.task.work, &new.task.work)
             && !holds_the_same(before, after)
@@ -156,9 +164,14 @@ impl Move<'_> {
     /// What is being executed was asked for by the old version.
     fn at_work(&self) -> impl Iterator<Item = String> {
         let at_work = self.run.open_steps().filter(|(_, step)| {
-            step.status == StepStatus::Running && step.group.is_none() && step.subrun.is_none() && !step.is_lost()
+            step.status == StepStatus::Running
+                && step.group.is_none()
+                && step.subrun.is_none()
+                && !step.is_lost()
         });
-        at_work.map(|(path, _)| format!("{path} is being executed. Pause the run, and wait until nothing is at work."))
+        at_work.map(|(path, _)| {
+            format!("{path} is being executed. Pause the run, and wait until nothing is at work.")
+        })
     }
 
     /// What has begun stands in the same order, and nothing new before it.

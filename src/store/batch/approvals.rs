@@ -13,8 +13,10 @@ use std::collections::HashMap;
 
 /// The events of these members that concern a step, each with its run.
 fn of_steps<'a>(members: &'a [&Member]) -> impl Iterator<Item = (&'a Run, &'a StepPath, &'a Recorded)> {
-    let events = members.iter().flat_map(|member| member.events.iter().map(move |recorded| (member, recorded)));
-    events.filter_map(|(member, recorded)| Some((member.run.as_ref(), recorded.event.step.as_ref()?, recorded)))
+    let events =
+        members.iter().flat_map(|member| member.events.iter().map(move |recorded| (member, recorded)));
+    events
+        .filter_map(|(member, recorded)| Some((member.run.as_ref(), recorded.event.step.as_ref()?, recorded)))
 }
 
 pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
@@ -28,7 +30,13 @@ pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result
     let (mut four_eyes, mut due) = (vec![], vec![]);
     for (_, _, recorded) in &opened {
         if let EventKind::ApprovalOpened {
-            approval, title, approvers: who, quorum, four_eyes: eyes, due_at, ..
+            approval,
+            title,
+            approvers: who,
+            quorum,
+            four_eyes: eyes,
+            due_at,
+            ..
         } = &recorded.event.kind
         {
             ids.push(approval.0);
@@ -164,7 +172,15 @@ fn ended<'a>((run, step, recorded): (&'a Run, &'a StepPath, &'a Recorded)) -> Op
             Choice::Return => "returned",
         };
         let (by, at) = (Some(recorded.actor.as_str()), Some(recorded.at));
-        return Some(Ended { run_id, id: approval.0, status, by, at, reason: reason.as_deref(), form: form.as_ref() });
+        return Some(Ended {
+            run_id,
+            id: approval.0,
+            status,
+            by,
+            at,
+            reason: reason.as_deref(),
+            form: form.as_ref(),
+        });
     }
     let step = run.steps.get(step)?;
     let id = step.approval.as_ref()?.id.0;

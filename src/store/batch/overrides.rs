@@ -17,14 +17,17 @@ fn as_json(values: Option<&Payload>) -> Option<Value> {
 }
 
 pub(super) fn file(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
-    let filed = |(_, recorded): &(&Run, &Recorded)| matches!(recorded.event.kind, EventKind::OverrideFiled { .. });
+    let filed =
+        |(_, recorded): &(&Run, &Recorded)| matches!(recorded.event.kind, EventKind::OverrideFiled { .. });
     let filed: Vec<(&Run, &Recorded)> = events(members).filter(filed).collect();
     if filed.is_empty() {
         return Ok(());
     }
     let (mut ids, mut actions, mut reasons, mut values, mut until) = (vec![], vec![], vec![], vec![], vec![]);
     for (_, recorded) in &filed {
-        if let EventKind::OverrideFiled { id, action, reason, new_value, review_until, .. } = &recorded.event.kind {
+        if let EventKind::OverrideFiled { id, action, reason, new_value, review_until, .. } =
+            &recorded.event.kind
+        {
             ids.push(id.0);
             actions.push(action.as_str());
             reasons.push(reason.as_str());
@@ -56,7 +59,9 @@ pub(super) fn decide(connection: &mut PgConnection, members: &[&Member]) -> Resu
     let (mut runs, mut ids, mut statuses, mut by) = (vec![], vec![], vec![], vec![]);
     let (mut at, mut reasons, mut merged) = (vec![], vec![], vec![]);
     for (run, recorded) in events(members) {
-        let EventKind::OverrideDecided { id, choice, reason, new_value, .. } = &recorded.event.kind else { continue };
+        let EventKind::OverrideDecided { id, choice, reason, new_value, .. } = &recorded.event.kind else {
+            continue;
+        };
         runs.push(run.id.0);
         ids.push(id.0);
         statuses.push(match choice {
@@ -95,10 +100,8 @@ pub(super) fn close(connection: &mut PgConnection, members: &[&Member]) -> Resul
     if over.is_empty() {
         return Ok(());
     }
-    diesel::sql_query(
-        "UPDATE overrides SET status = 'closed' WHERE run_id = ANY($1) AND status = 'pending'",
-    )
-    .bind::<Array<BigInt>, _>(over)
-    .execute(connection)?;
+    diesel::sql_query("UPDATE overrides SET status = 'closed' WHERE run_id = ANY($1) AND status = 'pending'")
+        .bind::<Array<BigInt>, _>(over)
+        .execute(connection)?;
     Ok(())
 }

@@ -82,7 +82,8 @@ pub async fn decide_override(
     }
     let Judgement { choice, reason, new_value } = judgement;
     if choice == OverrideChoice::Modify && new_value.is_none() && row.new_value.is_none() {
-        let message = "is needed to modify: nothing was filed to change. Send the values that the run goes on with.";
+        let message =
+            "is needed to modify: nothing was filed to change. Send the values that the run goes on with.";
         return Err(AppError::field("$.new_value", message));
     }
     let new_value = new_value.map(crate::engine::json::normalise_map);
@@ -118,7 +119,8 @@ fn decided_before(row: &OverrideRow) -> Option<AppError> {
         return Some(AppError::conflict(detail));
     };
     let at = at.format("%Y-%m-%d %H:%M:%S UTC");
-    let fields = json!({"decided_by": by, "decision": row.status, "decided_at": row.decided_at, "run_id": row.run_id});
+    let fields =
+        json!({"decided_by": by, "decision": row.status, "decided_at": row.decided_at, "run_id": row.run_id});
     Some(AppError::Conflict {
         detail: format!("{by} already decided this override ({}) at {at}.", row.status),
         fields: fields.as_object().cloned().unwrap_or_default(),

@@ -50,9 +50,9 @@ fn rejection_error(rejection: &Rejection) -> AppError {
         }
         Rejection::StaleAttempt { .. } | Rejection::AskedAgain | Rejection::NotNow(_) => conflict(json!({})),
         Rejection::Unfit { field, message } => AppError::field(format!("$.{field}"), message.clone()),
-        Rejection::UnknownApproval { .. } | Rejection::UnknownStep { .. } | Rejection::UnknownOverride { .. } => {
-            AppError::NotFound(detail)
-        }
+        Rejection::UnknownApproval { .. }
+        | Rejection::UnknownStep { .. }
+        | Rejection::UnknownOverride { .. } => AppError::NotFound(detail),
         Rejection::FourEyes
         | Rejection::NotAnApprover { .. }
         | Rejection::VotedBefore

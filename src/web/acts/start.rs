@@ -5,7 +5,7 @@ use super::super::site::{Site, actor};
 use super::refused::{plain_refusal, refused_error};
 use super::schema_errors;
 use crate::auth::policy::{Permission, Principal, Resource};
-use crate::engine::command::Rerun;
+use crate::engine::command::{Rejection, Rerun};
 use crate::engine::event::EventKind;
 use crate::engine::ids::RunId;
 use crate::engine::protocol::Protocol;
@@ -61,13 +61,15 @@ pub async fn rerun(
     site.permit(who, Permission::RerunRun, Resource::Run { started_by: &old.started_by }).await?;
     let salt = rerunnable(&old)?;
     let Some((protocol_ref, protocol)) = latest(site, old.protocol_ref.id).await? else {
-        return Err(AppError::conflict(format!("The protocol of run {id} is gone, so nothing can follow it.")));
+        return Err(AppError::conflict(format!(
+            "The protocol of run {id} is gone, so nothing can follow it."
+        )));
     };
     let (run, lineage) = (old.id, old.lineage);
     let (input, before) = site
         .read(move |connection| {
             if let Some(open) = lineage::open_run(connection, lineage)? {
-                return Err(StoreError::Conflict(still_open(run, open)));
+                return Err(StoreError::Conflict(Rejection::lineage_open(open).to_string()));
             }
             Ok((input_of(connection, run)?, lineage::read(connection, lineage, None)?))
         })
@@ -93,10 +95,6 @@ fn rerunnable(run: &Run) -> Result<[u8; 32], AppError> {
             "What run {id} worked on was erased, so nobody can tell what was done already. Start a new run."
         ))
     })
-}
-
-fn still_open(run: RunId, open: RunId) -> String {
-    format!("Run {open} follows run {run} and is not over. Wait for its end, or cancel it.")
 }
 
 /// What a run was given when it was started.

@@ -37,7 +37,10 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
 fn status(word: &str) -> Result<OverrideStatus, AppError> {
     OverrideStatus::parse(word).ok_or_else(|| {
         let known: Vec<&str> = OverrideStatus::ALL.iter().map(|status| status.as_str()).collect();
-        AppError::BadRequest(format!("`{word}` is no status of an override. Use one of {}.", known.join(", ")))
+        AppError::BadRequest(format!(
+            "`{word}` is no status of an override. Use one of {}.",
+            known.join(", ")
+        ))
     })
 }
 

@@ -11,12 +11,13 @@ use crate::engine::state::{Run, RunStatus};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// The longest path to a step or a value, in characters.
 const MAX_PATH: usize = 1_000;
 
 /// How a run stands after what was asked of it.
-fn changed(run: &Run) -> HttpResponse {
+fn changed(run: Arc<Run>) -> HttpResponse {
     let mut body = json!({"run_id": run.id, "status": run.status.as_str()});
     if let Some(ending) = &run.ending {
         body["ending"] = ending.outcome.as_str().into();
@@ -32,7 +33,7 @@ pub async fn cancel(
     payload: web::Payload,
 ) -> Result<HttpResponse, AppError> {
     let (who, body) = signed_body(&req, payload).await?;
-    Ok(changed(&acts::cancel_run(&site, &who, path_id(&path, "a run")?, reason(body)?).await?))
+    Ok(changed(acts::cancel_run(&site, &who, path_id(&path, "a run")?, reason(body)?).await?))
 }
 
 /// `POST /acts/runs/{id}/pause`
@@ -43,7 +44,7 @@ pub async fn pause(
     payload: web::Payload,
 ) -> Result<HttpResponse, AppError> {
     let (who, body) = signed_body(&req, payload).await?;
-    Ok(changed(&acts::pause_run(&site, &who, path_id(&path, "a run")?, reason(body)?).await?))
+    Ok(changed(acts::pause_run(&site, &who, path_id(&path, "a run")?, reason(body)?).await?))
 }
 
 /// `POST /acts/runs/{id}/resume`
@@ -54,7 +55,7 @@ pub async fn resume(
     payload: web::Payload,
 ) -> Result<HttpResponse, AppError> {
     let (who, body) = signed_body(&req, payload).await?;
-    Ok(changed(&acts::resume_run(&site, &who, path_id(&path, "a run")?, reason(body)?).await?))
+    Ok(changed(acts::resume_run(&site, &who, path_id(&path, "a run")?, reason(body)?).await?))
 }
 
 /// `POST /acts/runs/{id}/retry`
@@ -67,7 +68,7 @@ pub async fn retry(
     let (who, body) = signed_body(&req, payload).await?;
     let id = path_id(&path, "a run")?;
     let (step, reason) = step_and_reason(body)?;
-    Ok(changed(&acts::retry_step(&site, &who, id, &step, reason).await?))
+    Ok(changed(acts::retry_step(&site, &who, id, &step, reason).await?))
 }
 
 /// `POST /acts/runs/{id}/skip`
@@ -80,7 +81,7 @@ pub async fn skip(
     let (who, body) = signed_body(&req, payload).await?;
     let id = path_id(&path, "a run")?;
     let (step, reason) = step_and_reason(body)?;
-    Ok(changed(&acts::skip_step(&site, &who, id, &step, reason).await?))
+    Ok(changed(acts::skip_step(&site, &who, id, &step, reason).await?))
 }
 
 fn step_and_reason(body: Map<String, Value>) -> Result<(String, String), AppError> {
@@ -107,7 +108,7 @@ pub async fn set_value(
         });
         (place, fields.required_value("value"), fields.required_text("reason", acts::MAX_REASON))
     })?;
-    Ok(changed(&acts::set_value(&site, &who, id, place, value, reason).await?))
+    Ok(changed(acts::set_value(&site, &who, id, place, value, reason).await?))
 }
 
 /// `POST /acts/runs/{id}/migrate`
@@ -129,7 +130,7 @@ pub async fn migrate(
         (version, reason.filter(|_| !preview))
     })?;
     match reason {
-        Some(reason) => Ok(changed(&acts::migrate_run(&site, &who, id, version, reason).await?)),
+        Some(reason) => Ok(changed(acts::migrate_run(&site, &who, id, version, reason).await?)),
         None => {
             let (run, preview) = acts::preview_migration(&site, &who, id, version).await?;
             Ok(HttpResponse::Ok().json(preview_as_json(&run, version, &preview)))

@@ -255,7 +255,7 @@ fn starts_say_what_stands_behind_them() {
 
 #[test]
 fn events_of_runs_are_sentences() {
-    let paused = || EventKind::RunPaused { reason: why(), via: None };
+    let paused = || EventKind::RunPaused { reason: why(), step: None, via: None };
     check_run(paused(), "ada paused the run: look at it.", Some("Paused"));
     assert_eq!(said(None, 1, paused(), "HMS-ACT").0, "The run was paused: look at it.");
     let resumed = EventKind::RunResumed { reason: why(), via: None };
