@@ -9,6 +9,8 @@ use askama::Template;
 pub struct Schedules {
     pub chrome: Chrome,
     pub rows: Vec<ScheduleRow>,
+    pub first: Option<String>,
+    pub next: Option<String>,
     /// May write protocols, and so schedules.
     pub can_write: bool,
 }

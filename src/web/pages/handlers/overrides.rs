@@ -201,7 +201,8 @@ fn status(stored: &Stored) -> Status {
     }
 }
 
-fn row(who: &Principal, stored: Stored) -> OverrideRow {
+/// An override as a row of a list.
+pub fn row(who: &Principal, stored: Stored) -> OverrideRow {
     let pending = stored.status == OverrideStatus::Pending.as_str();
     let title = match stored.action.as_str() {
         "cancel" => "Cancel the run",

@@ -179,8 +179,9 @@ fn skipped(known: &Known, path: &StepPath, step: &Step) -> String {
 
 /// Why a step is done once more: who sent the work back, with their comment; or that a value was changed.
 pub fn asked_again(run: &Run, path: &StepPath, step: &Step) -> Option<String> {
-    if step.reopened {
-        return Some("This is asked again, because a value was changed after it was decided.".to_owned());
+    let again = step.approval.is_some() && step.attempt > 1;
+    if step.reopened || again {
+        return Some("This is asked again, because a value was changed after it was asked first.".to_owned());
     }
     let time = match path.round() {
         1 => return None,
@@ -203,6 +204,9 @@ pub fn asked_again(run: &Run, path: &StepPath, step: &Step) -> Option<String> {
 
 /// `attempt 2 of 3`. None: the first and only one.
 pub fn attempt(task: &Task, step: &Step) -> Option<String> {
+    if !matches!(task.work, Work::Script(_) | Work::Agent(_)) {
+        return None;
+    }
     let most = retry(task).map_or(1, |retry| retry.attempts);
     let waits_to_retry = matches!(step.waits, Some(Waits::Retry { .. }));
     let used = if step.status == StepStatus::Failed || waits_to_retry { step.failures } else { step.failures + 1 };
