@@ -177,10 +177,10 @@ fn groups_are_drawn_inside_groups() {
         .begins("checks/more/left", 1)
         .asks("checks/more/right", 5, 1);
     let checks = &drawn(&story)[0];
-    assert_eq!(checks.status.word, "Running");
+    assert_eq!(checks.status.word, "Waiting for a person", "somebody can do something about it");
     let branches = &checks.inside.steps;
     assert_eq!((branches[0].status.word.as_str(), branches[0].result.len()), ("Done", 1));
-    assert_eq!(branches[1].status.word, "Waiting for a person", "what somebody should look at comes first");
+    assert_eq!(branches[1].status.word, "Waiting for a person");
     let more = &branches[1].inside.steps[1];
     assert_eq!(more.inside.steps[0].status.word, "Running");
     assert_eq!(more.inside.steps[1].status.word, "Waiting for a supervisor");

@@ -65,7 +65,7 @@ fn nested() -> Story {
             {"id": "legal", "type": "agent", "title": "Legal check"},
             [{"id": "fees", "type": "script"}, {"id": "pay", "type": "wait", "event": "payment_received", "key": "123"},
              {"id": "parties", "type": "parallel", "for_each": "payload.parties", "tasks": [
-                [{"id": "screen", "type": "script"}, {"id": "confirm", "type": "hitl", "approvers": "supervisor"}]]}],
+                {"id": "screen", "type": "script"}, {"id": "confirm", "type": "hitl", "approvers": "supervisor"}]}],
             [{"id": "a", "type": "script"}, {"id": "b", "type": "parallel", "join": "any",
               "tasks": [{"id": "north", "type": "script"}, {"id": "south", "type": "script"}]}]]},
         {"id": "publish", "type": "script"}]);
