@@ -1,6 +1,6 @@
 //! Groups, lists, and the names in them.
 
-use super::{parsed, problems, refused, tasks};
+use super::{parsed, refused, tasks};
 use crate::engine::protocol::{Join, MAX_GROUP_DEPTH, MAX_TASKS, Work};
 use serde_json::{Value, json};
 
