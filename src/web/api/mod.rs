@@ -4,10 +4,12 @@ pub mod approvals;
 pub mod docs;
 pub mod log;
 pub mod openapi;
+pub mod overrides;
 pub mod protocols;
 pub mod query;
 pub mod registry;
 pub mod replay;
+pub mod run_acts;
 pub mod runs;
 pub mod service;
 
