@@ -9,6 +9,8 @@ pub enum StatusKind {
     Todo,
     /// A machine is at it.
     Active,
+    /// It waits for a time, an event, another service.
+    Waiting,
     /// It waits for a person.
     Person,
     /// It ended well.
@@ -29,6 +31,7 @@ impl StatusKind {
         match self {
             StatusKind::Todo | StatusKind::Ended => "todo",
             StatusKind::Active => "active",
+            StatusKind::Waiting => "waiting",
             StatusKind::Person => "person",
             StatusKind::Done => "done",
             StatusKind::Warning => "warning",
@@ -42,6 +45,7 @@ impl StatusKind {
         match self {
             StatusKind::Todo => "radio_button_unchecked",
             StatusKind::Active => "autorenew",
+            StatusKind::Waiting => "schedule",
             StatusKind::Person => "person",
             StatusKind::Done => "check_circle",
             StatusKind::Warning => "warning",
@@ -101,12 +105,12 @@ impl Status {
 
     /// A run for which there is no room under a concurrency limit.
     pub fn its_turn() -> Status {
-        Status::new(StatusKind::Todo, "Waiting for its turn")
+        Status::new(StatusKind::Waiting, "Waiting for its turn")
     }
 
     /// A step between two attempts.
     pub fn trying_again() -> Status {
-        Status::new(StatusKind::Active, "Waiting to try again")
+        Status::new(StatusKind::Waiting, "Waiting to try again")
     }
 
     /// A decision.
@@ -169,7 +173,7 @@ impl Status {
 
     /// Waits for another service, a time or an event: `what` as in "another service".
     pub fn waiting_on(what: &str) -> Status {
-        Status::new(StatusKind::Active, format!("Waiting for {what}"))
+        Status::new(StatusKind::Waiting, format!("Waiting for {what}"))
     }
 
     pub fn completed() -> Status {

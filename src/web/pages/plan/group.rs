@@ -77,7 +77,7 @@ impl Bucket {
         match self {
             Bucket::Failed => Status::failed(),
             Bucket::Person => Status::waiting_for("a person"),
-            Bucket::Waiting => Status::new(StatusKind::Active, "Waiting"),
+            Bucket::Waiting => Status::new(StatusKind::Waiting, "Waiting"),
             Bucket::Running => Status::running(),
             Bucket::Cancelled => Status::cancelled(),
             Bucket::Todo => Status::not_started(),
@@ -275,23 +275,34 @@ fn shares(run: &Run, path: &StepPath, buckets: &[Bucket], chosen: Option<Bucket>
     let count = |bucket| buckets.iter().filter(|other| **other == bucket).count();
     let present: Vec<(Bucket, usize)> =
         Bucket::ALL.into_iter().map(|bucket| (bucket, count(bucket))).filter(|(_, count)| *count > 0).collect();
-    let (mut passed, all) = (0, buckets.len());
-    let share = |(bucket, count): (Bucket, usize)| {
-        let from = passed * 1000 / all;
-        passed += count;
-        // A single one among thousands is still to be seen.
-        let width = (passed * 1000 / all - from).max(4);
+    let widths = widths(&present.iter().map(|(_, count)| *count).collect::<Vec<_>>());
+    let mut from = 0;
+    let share = |((bucket, count), width): ((Bucket, usize), usize)| {
+        let begins = from;
+        from += width;
         let over = run.status.is_final() && bucket == Bucket::Todo;
         Share {
             status: if over { Status::not_reached() } else { bucket.status() },
             count: thousands(count),
-            from: from.min(996),
+            from: begins,
             width,
             href: paged.then(|| href(run, path, Some(bucket), 1)),
             current: chosen == Some(bucket),
         }
     };
-    present.into_iter().map(share).collect()
+    present.into_iter().zip(widths).map(share).collect()
+}
+
+/// How long each piece of the bar is, in thousandths. A single one among thousands is still to be seen.
+fn widths(counts: &[usize]) -> Vec<usize> {
+    const LEAST: usize = 8;
+    let all: usize = counts.iter().sum::<usize>().max(1);
+    let mut widths: Vec<usize> = counts.iter().map(|count| (count * 1000 / all).max(LEAST)).collect();
+    let sum: usize = widths.iter().sum();
+    if let Some(longest) = widths.iter_mut().max() {
+        *longest = (*longest + 1000).saturating_sub(sum);
+    }
+    widths
 }
 
 fn all_of(run: &Run, path: &StepPath, branches: usize) -> Link {

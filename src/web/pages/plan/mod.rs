@@ -177,7 +177,11 @@ fn paused(run: &Run, known: &Known) -> String {
         Some(_) => "Have the step tried again, skip it, or cancel the run.",
         None => "Let it go on, or cancel it.",
     };
-    format!("The run is paused{by}{why} {what}")
+    let paused = match &run.ending {
+        Some(ending) => format!("{}, and it is paused", super::approvers::capital(being(ending.outcome))),
+        None => "The run is paused".to_owned(),
+    };
+    format!("{paused}{by}{why} {what}")
 }
 
 /// The failed steps that a person must decide about.

@@ -52,10 +52,11 @@ pub fn steps(run: &Run, known: &Known, focus: Option<&Focus>) -> StepList {
 pub fn undone(run: &Run, known: &Known) -> StepList {
     let drawing = Drawing { run, known, focus: None };
     let undos = run.steps.iter().filter_map(|(path, step)| Some((path, step, path.undone()?)));
-    let steps = undos.map(|(path, step, done)| {
+    let steps = undos.enumerate().map(|(index, (path, step, done))| {
         let task = run.protocol.task(path);
         let mut view = View {
             id: id(path),
+            number: (index + 1).to_string(),
             title: format!("Take back: {}", super::label(run, &done)),
             by: "Automatic".to_owned(),
             ..View::default()

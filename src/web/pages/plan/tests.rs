@@ -225,6 +225,8 @@ fn ten_thousand_items_are_counted_and_those_to_look_at_come_first() {
     let failed = &group.shares[0];
     assert_eq!((failed.status.word.as_str(), failed.count.as_str()), ("Failed", "1"));
     assert_eq!(failed.href.as_deref(), Some("/runs/9001?group=checks&state=failed"));
+    let bar: Vec<_> = group.shares.iter().map(|share| (share.from, share.width)).collect();
+    assert_eq!(bar, [(0, 8), (8, 8), (16, 964), (980, 20)], "every state is to be seen");
     let counts: Vec<_> = group.shares.iter().map(|share| share.count.as_str()).collect();
     assert_eq!(counts, ["1", "1", "9,798", "200"]);
     assert_eq!(group.all.as_ref().expect("the rest").text, "All 10,000");
