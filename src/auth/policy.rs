@@ -133,6 +133,8 @@ pub enum Permission {
     ReadRun,
     /// Cancel a run.
     CancelRun,
+    /// Do the work of steps, as a worker: claim it, and say what came of it.
+    Work,
     /// See the list of what waits for a decision.
     ReadApprovals,
     /// Decide an approval.
@@ -153,7 +155,7 @@ impl Permission {
     /// The scopes of which one is needed; the first is the one that a refusal names.
     pub fn needs(self) -> &'static [Scope] {
         match self {
-            Permission::StartRun | Permission::CancelRun => &[Scope::RunsWrite],
+            Permission::StartRun | Permission::CancelRun | Permission::Work => &[Scope::RunsWrite],
             Permission::ReadRun => &[Scope::RunsRead, Scope::LogRead],
             Permission::ReadApprovals => &[Scope::ApprovalsDecide, Scope::RunsRead],
             Permission::Decide => &[Scope::ApprovalsDecide],

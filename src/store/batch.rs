@@ -7,6 +7,7 @@ mod approvals;
 mod entries;
 mod projections;
 mod timers;
+mod work;
 
 pub use projections::subject;
 
@@ -77,6 +78,7 @@ pub fn write(
             approvals::open(connection, &kept)?;
             approvals::end(connection, &kept)?;
             timers::set(connection, &kept)?;
+            work::set(connection, &kept)?;
         }
         Ok(outcomes)
     })

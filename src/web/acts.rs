@@ -178,7 +178,7 @@ pub async fn decide(
 }
 
 /// The answer to a refused command. What was refused to a person is an entry in the log.
-async fn refused_error(site: &Site, who: &Principal, refused: Refused) -> AppError {
+pub(super) async fn refused_error(site: &Site, who: &Principal, refused: Refused) -> AppError {
     if let Refused::Rejected(rejection) = &refused {
         let detail = json!({"command": rejection.to_string()});
         if let Err(error) = site.record_refusal(who, "command.refused", detail).await {
@@ -188,7 +188,7 @@ async fn refused_error(site: &Site, who: &Principal, refused: Refused) -> AppErr
     plain_refusal(&refused)
 }
 
-fn plain_refusal(refused: &Refused) -> AppError {
+pub(super) fn plain_refusal(refused: &Refused) -> AppError {
     match refused {
         Refused::Rejected(rejection) => rejection_error(rejection),
         Refused::UnknownRun(id) => AppError::NotFound(format!("There is no run {id}.")),

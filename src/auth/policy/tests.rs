@@ -1,7 +1,7 @@
 use super::{AuthMethod, Permission, Principal, Resource, Role, Scope, allow};
 use Permission::{
     CancelRun, Decide, ManageUsers, ReadActions, ReadApprovals, ReadLog, ReadProtocols, ReadRun, StartRun,
-    WriteProtocols,
+    Work, WriteProtocols,
 };
 use std::collections::BTreeSet;
 
@@ -35,6 +35,7 @@ fn every_role_holds_exactly_its_permissions() {
         (StartRun, [true, true, false, true]),
         (ReadRun, [true, true, true, true]),
         (CancelRun, [true, true, false, true]),
+        (Work, [true, true, false, true]),
         (ReadApprovals, [true, true, true, true]),
         (Decide, [false, true, false, true]),
         (ReadLog, [false, false, true, true]),
@@ -69,7 +70,7 @@ fn token_holds_no_more_than_its_user() {
 fn token_holds_no_more_than_its_scopes() {
     let reader = token(Role::Admin, &[Scope::RunsRead]);
     assert!(may(&reader, ReadRun) && may(&reader, ReadProtocols));
-    for permission in [StartRun, CancelRun, Decide, ReadLog, WriteProtocols, ReadActions, ManageUsers] {
+    for permission in [StartRun, CancelRun, Work, Decide, ReadLog, WriteProtocols, ReadActions, ManageUsers] {
         assert!(!may(&reader, permission), "{permission:?}");
     }
     assert!(!may(&token(Role::Admin, &[]), ReadRun));

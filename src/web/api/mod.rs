@@ -1,6 +1,7 @@
 //! The JSON API, under `/acts` and `/hitl`. One file for each noun; every URL is in [`super::routes`].
 
 pub mod approvals;
+pub mod callbacks;
 pub mod docs;
 pub mod log;
 pub mod openapi;
@@ -10,6 +11,7 @@ pub mod registry;
 pub mod replay;
 pub mod runs;
 pub mod service;
+pub mod work;
 
 use super::json::{Fields, parse_object};
 use super::principal::{authenticate, doors};
