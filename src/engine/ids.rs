@@ -119,6 +119,14 @@ impl StepPath {
         self.0[last..].find('#').map_or(&self.0, |hash| &self.0[..last + hash])
     }
 
+    /// The first round of another task of the same list.
+    pub fn beside(&self, task_id: &str) -> StepPath {
+        match self.0.rsplit_once('/') {
+            Some((around, _)) => StepPath(format!("{around}/{task_id}").into()),
+            None => StepPath::top(task_id, 1),
+        }
+    }
+
     /// The same task in another round.
     pub fn in_round(&self, round: u32) -> StepPath {
         let base = self.without_round();
@@ -147,7 +155,10 @@ mod tests {
         assert!(step.is_inside(&group) && !step.is_inside(&StepPath::top("checks", 1)));
         assert_eq!((group.task_id(), group.round(), group.group()), ("checks", 2, None));
         let plain = StepPath::inside(&StepPath::top("checks", 1), None, "legal", 1);
-        assert_eq!((plain.as_str(), plain.round(), plain.without_round()), ("checks/legal", 1, "checks/legal"));
+        assert_eq!(
+            (plain.as_str(), plain.round(), plain.without_round()),
+            ("checks/legal", 1, "checks/legal")
+        );
         assert_eq!(plain.group(), Some((StepPath::top("checks", 1), None)));
     }
 

@@ -1,7 +1,7 @@
 //! Deadlines: steps past their `max_minutes` are flagged.
 
 use super::{Scheduler, stopped};
-use crate::engine::command::{Actor, Command};
+use crate::engine::command::{Actor, Command, TimerKind};
 use crate::engine::ids::{RunId, StepPath};
 use crate::store::instances::{DueTimer, due_timers};
 use crate::store::pool::Pool;
@@ -40,7 +40,8 @@ async fn fire_due(scheduler: &Scheduler, pool: &Pool) {
         Err(_) => return,
     };
     for DueTimer { run_id, step, attempt, .. } in due {
-        let command = Command::FlagStalled { step: StepPath::from_log(&step), attempt: attempt as u32 };
+        let (step, kind) = (Some(StepPath::from_log(&step)), TimerKind::MaxMinutes);
+        let command = Command::FireTimer { step, attempt: attempt as u32, kind };
         // Refused: the step ended in the meantime, and its timer with it.
         let _ = scheduler.act(RunId(run_id), command, Actor::system()).await;
     }

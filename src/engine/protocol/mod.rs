@@ -216,7 +216,10 @@ pub enum Wait {
     /// An RFC 3339 time, or an expression that gives one.
     Until(Template),
     /// An outside event of this name, and with this key where one is given.
-    Event { name: String, key: Option<Template> },
+    Event {
+        name: String,
+        key: Option<Template>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -274,7 +277,12 @@ impl Protocol {
     }
 
     /// The protocol with its tasks, each found by its id. The ids must be unique.
-    fn new(name: Option<String>, description: Option<String>, input: Option<Value>, tasks: Vec<Arc<Task>>) -> Protocol {
+    fn new(
+        name: Option<String>,
+        description: Option<String>,
+        input: Option<Value>,
+        tasks: Vec<Arc<Task>>,
+    ) -> Protocol {
         let places = place::places(&tasks);
         Protocol { name, description, input, schedule: None, concurrency: None, tasks, places }
     }
@@ -287,6 +295,18 @@ impl Protocol {
     /// Where a task stands.
     pub fn place(&self, id: &str) -> Option<&Place> {
         self.places.get(id)
+    }
+
+    /// Whether the task `inner` is in the group `outer`, at any depth.
+    pub fn is_around(&self, outer: &str, inner: &str) -> bool {
+        let mut group = self.place(inner).and_then(|place| place.group.as_deref());
+        while let Some(id) = group {
+            if id == outer {
+                return true;
+            }
+            group = self.place(id).and_then(|place| place.group.as_deref());
+        }
+        false
     }
 
     /// All tasks with where they stand, groups before what is in them.
@@ -316,7 +336,9 @@ impl Protocol {
             match &place.task.work {
                 Work::Script(call) => {
                     uses.push((path(), UsedAs::Action, call.uses.as_str()));
-                    uses.extend(call.undo.as_deref().map(|undo| (format!("{}.undo", path()), UsedAs::Action, undo)));
+                    uses.extend(
+                        call.undo.as_deref().map(|undo| (format!("{}.undo", path()), UsedAs::Action, undo)),
+                    );
                 }
                 Work::Agent(call) => uses.push((path(), UsedAs::Agent, call.uses.as_str())),
                 Work::Protocol(call) => uses.push((path(), UsedAs::Protocol, call.uses.as_str())),
