@@ -145,7 +145,7 @@ impl CommandConfig {
 
     /// Each template is the text of one argument, whatever is in it.
     fn arguments(&self, call: &Call) -> Result<Vec<String>, Fault> {
-        let names: &Names<'_> = &[("input", &call.input), ("payload", &call.payload)];
+        let names: &Names<'_> = &[("input", (&call.input).into()), ("payload", (&call.payload).into())];
         let mut options_ended = false;
         let mut filled = Vec::with_capacity(self.args.len());
         for (index, arg) in self.args.iter().enumerate() {
