@@ -1,0 +1,98 @@
+//! What deciding costs without a database: one command on a run of many tasks.
+
+use crate::engine::command::{Actor, Catalog, CatalogEntry, Command, Context, DoneBy, Numbers, StartRun};
+use crate::engine::decide::{decide, start};
+use crate::engine::effects;
+use crate::engine::ids::{ApprovalId, InstanceId, RunId};
+use crate::engine::protocol::Protocol;
+use crate::engine::state::{ProtocolRef, Run};
+use chrono::Utc;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Every action is called by the instance.
+struct Everything;
+
+impl Catalog for Everything {
+    fn action(&self, _: &str) -> Option<CatalogEntry> {
+        Some(CatalogEntry { version: 1, done_by: DoneBy::Instance })
+    }
+
+    fn agent(&self, name: &str) -> Option<CatalogEntry> {
+        self.action(name)
+    }
+
+    fn protocol(&self, _: &str) -> Option<ProtocolRef> {
+        None
+    }
+}
+
+struct Counted(i64);
+
+impl Numbers for Counted {
+    fn approval(&mut self) -> ApprovalId {
+        self.0 += 1;
+        ApprovalId(self.0)
+    }
+
+    fn run(&mut self) -> RunId {
+        self.0 += 1;
+        RunId(self.0)
+    }
+}
+
+fn with_context<T>(act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let (actor, mut numbers) = (Actor::system(), Counted(0));
+    act(&mut Context {
+        now: Utc::now(),
+        actor: &actor,
+        catalog: &Everything,
+        instance: InstanceId(1),
+        numbers: &mut numbers,
+    })
+}
+
+/// How long it takes to decide what follows a result, for each step of a run of `tasks` tasks: the median and the
+/// longest of the 99 fastest in a hundred.
+pub(super) fn next_step(tasks: usize, runs: usize) -> anyhow::Result<(Duration, Duration)> {
+    let list: Vec<Value> = (0..tasks)
+        .map(|task| {
+            json!({"id": format!("task_{task}"), "type": "script", "uses": "call",
+                   "with": {"license_id": "${payload.license_id}", "n": task}, "when": "payload.license_id > 0"})
+        })
+        .collect();
+    let protocol = Protocol::parse(&json!({ "tasks": list }));
+    let protocol = Arc::new(protocol.map_err(|problems| anyhow::anyhow!("{problems:?}"))?);
+    let mut took = Vec::with_capacity(tasks * runs);
+    for _ in 0..runs {
+        let mut run = begin(&protocol)?;
+        while let Some(attempt) = effects::attempts(&run).pop() {
+            let done = Command::CompleteStep {
+                step: attempt.step,
+                attempt: attempt.number,
+                result: json!({"status": "approved", "checked": ["fees", "parties"]}),
+            };
+            let began = Instant::now();
+            let decided = with_context(|context| decide(&run, done, context))?;
+            took.push(began.elapsed());
+            run = decided.run;
+        }
+    }
+    took.sort();
+    Ok((took[took.len() / 2], took[took.len() * 99 / 100]))
+}
+
+fn begin(protocol: &Arc<Protocol>) -> anyhow::Result<Run> {
+    let command = StartRun {
+        run_id: RunId(1),
+        protocol_ref: ProtocolRef { id: 1, version: 1, name: "bench".to_owned() },
+        protocol: Arc::clone(protocol),
+        payload: json!({"license_id": 123}).as_object().cloned().unwrap_or_default(),
+        salt: [7; 32],
+        started_by: None,
+        parent: None,
+        rerun: None,
+    };
+    Ok(with_context(|context| start(command, context))?.run)
+}
