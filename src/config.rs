@@ -133,8 +133,7 @@ impl Config {
         let data_dir = from_flag(flags.data_dir, "HMS_ACT_DATA_DIR", &file.data_dir);
         let public_url = from_flag(flags.public_url, "HMS_ACT_PUBLIC_URL", &file.public_url);
         let allow_hosts = from_flag(flags.allow_hosts, "HMS_ACT_ALLOW_HOSTS", &file.allow_hosts);
-        let allow_commands =
-            from_flag(flags.allow_commands, "HMS_ACT_ALLOW_COMMANDS", &file.allow_commands);
+        let allow_commands = from_flag(flags.allow_commands, "HMS_ACT_ALLOW_COMMANDS", &file.allow_commands);
         let demo = from_flag(flags.demo.then(|| "1".to_owned()), "HMS_ACT_DEMO", &file.demo_text());
         let list =
             from_flag(flags.demo_screening_list, "HMS_ACT_DEMO_SCREENING_LIST", &file.demo_screening_list);
@@ -333,7 +332,8 @@ fn parse_allow_commands(text: &str) -> Result<Vec<PathBuf>, ConfigError> {
     let programs = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     programs
         .map(|program| {
-            let plain = program.starts_with('/') && !program.split('/').any(|part| matches!(part, "." | ".."));
+            let plain =
+                program.starts_with('/') && !program.split('/').any(|part| matches!(part, "." | ".."));
             plain.then(|| PathBuf::from(program)).ok_or_else(|| {
                 let message = format!("{program:?} is not an absolute path such as /usr/local/bin/fees");
                 wrong("HMS_ACT_ALLOW_COMMANDS", message)

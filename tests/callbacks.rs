@@ -73,7 +73,8 @@ async fn service_that_answers_202_ends_the_step_later_and_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn report_that_comes_before_the_202_ends_the_step() {
     let (server, service) = start().await;
-    let tasks = json!([{"id": "call", "type": "script"}, {"id": "next", "type": "hitl", "approvers": "supervisor"}]);
+    let tasks =
+        json!([{"id": "call", "type": "script"}, {"id": "next", "type": "hitl", "approvers": "supervisor"}]);
     let id = start_run(&server, tasks).await;
     service.called(1).await;
     report(&service.heard()[0], done()).await.expect(200);
@@ -195,7 +196,8 @@ async fn steps_inside_a_group_have_addresses_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn licence_is_published_once_however_often_its_step_is_answered() {
     let data_dir = crate::support::postgres::ScratchDir::new();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
     std::fs::write(data_dir.path().join("demo-agency-port"), port.to_string()).expect("ours");
     let service = TestService::before(Some(format!("http://127.0.0.1:{port}/portal/licences")));
     let (allowed, place) = (service.allowed(), data_dir.path().to_owned());
@@ -205,7 +207,11 @@ async fn licence_is_published_once_however_often_its_step_is_answered() {
     })
     .await;
     let token = |user: &str| {
-        server.bearer(&crate::support::server::token(data_dir.path(), user, crate::support::server::ALL_SCOPES))
+        server.bearer(&crate::support::server::token(
+            data_dir.path(),
+            user,
+            crate::support::server::ALL_SCOPES,
+        ))
     };
     let (admin, staff) = (token("admin"), token("staff"));
     let call = json!({"name": "call", "kind": "http", "config": {"method": "POST", "url": service.url()}});

@@ -33,7 +33,8 @@ async fn allowed_program_gets_the_input_and_its_output_is_the_result() {
     let id = run(&server, "echo", json!({"program": "/bin/cat"})).await;
     let done = staff.wait_for_status(id, "completed").await;
     assert_eq!(done["payload"]["work"], json!({"license_id": 123, "y": "a b; $(id)"}));
-    let text = "printf '[\"%s\", %s, \"%s\", \"%s\"]' \"$2\" $# \"$ACT_RUN/$ACT_STEP\" \"$HOME$HMS_ACT_DATA_DIR\"";
+    let text =
+        "printf '[\"%s\", %s, \"%s\", \"%s\"]' \"$2\" $# \"$ACT_RUN/$ACT_STEP\" \"$HOME$HMS_ACT_DATA_DIR\"";
     let id = run(&server, "args", script(text)).await;
     let done = staff.wait_for_status(id, "completed").await;
     assert_eq!(done["payload"]["work"], json!(["a b; $(id)", 2, format!("{id}/work"), ""]));

@@ -72,14 +72,19 @@ async fn worker_gets_the_work_and_its_result_is_the_steps() {
     assert!(claim(&ground.staff, json!({})).await.is_empty(), "there is none yet");
     // A claim that waits hears of it.
     let (work, id) = tokio::join!(ground.claim(), ground.start());
-    assert_eq!((&work.0["run_id"], &work.0["step"], &work.0["attempt"]), (&json!(id), &json!("fees"), &json!(1)));
+    assert_eq!(
+        (&work.0["run_id"], &work.0["step"], &work.0["attempt"]),
+        (&json!(id), &json!("fees"), &json!(1))
+    );
     assert_eq!((&work.0["action"], &work.0["input"]), (&json!("fees"), &json!({"license_id": 123})));
     let run = ground.staff.run(id).await;
     assert_eq!((&run["status"], &run["current_step"]), (&json!("running"), &json!("fees")));
 
     let alive = ground.send(&work, "heartbeat", json!({})).await.expect(200).json;
     assert_eq!(alive["cancel"], false);
-    assert!(alive["lease_until"].as_str().expect("a time") >= work.0["lease_until"].as_str().expect("a time"));
+    assert!(
+        alive["lease_until"].as_str().expect("a time") >= work.0["lease_until"].as_str().expect("a time")
+    );
     let ended = ground.send(&work, "complete", json!({"result": {"fees": 9_007_199_254_740_993_i64}})).await;
     assert_eq!(ended.expect(200).json["run_status"], "completed");
     let run = ground.staff.run(id).await;
@@ -204,7 +209,8 @@ async fn workers_that_claim_at_once_get_different_work() {
     }
     let claims = (0..6).map(|_| claim(&ground.staff, json!({"max": 5})));
     let claimed: Vec<Value> = futures_util::future::join_all(claims).await.into_iter().flatten().collect();
-    let different: BTreeSet<i64> = claimed.iter().map(|work| work["run_id"].as_i64().expect("a number")).collect();
+    let different: BTreeSet<i64> =
+        claimed.iter().map(|work| work["run_id"].as_i64().expect("a number")).collect();
     assert_eq!((different.len(), &different), (claimed.len(), &runs));
     let tokens: BTreeSet<&str> =
         claimed.iter().map(|work| work["lease_token"].as_str().expect("a token")).collect();
@@ -224,7 +230,10 @@ async fn bad_claims_are_refused_with_every_mistake() {
     let body = json!({"actions": ["fees", "unknown", "deploy", "compute"], "worker": "w"});
     let refused = ground.staff.post("/acts/work/claim", body).await;
     let errors = refused.errors();
-    assert_eq!(errors.iter().map(|it| it.0).collect::<Vec<_>>(), ["$.actions[1]", "$.actions[2]", "$.actions[3]"]);
+    assert_eq!(
+        errors.iter().map(|it| it.0).collect::<Vec<_>>(),
+        ["$.actions[1]", "$.actions[2]", "$.actions[3]"]
+    );
     assert!(errors[0].1.contains("none called") && errors[1].1.contains("not done by workers"), "{errors:?}");
     let body = json!({"actions": ["fees"], "worker": "w"});
     ground.server.nobody().post("/acts/work/claim", body.clone()).await.problem(401);

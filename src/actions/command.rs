@@ -68,7 +68,9 @@ impl AllowedPrograms {
 }
 
 fn not_allowed(program: &str) -> String {
-    format!("{program} is not allowed to run; the operator of HMS-ACT allows programs with HMS_ACT_ALLOW_COMMANDS")
+    format!(
+        "{program} is not allowed to run; the operator of HMS-ACT allows programs with HMS_ACT_ALLOW_COMMANDS"
+    )
 }
 
 /// What is wrong with the program of a `command` action, if it may not run.
@@ -160,7 +162,10 @@ impl CommandConfig {
             });
             let text = text.map_err(|why| {
                 let name = &call.target.name;
-                Fault::lasting(format!("Argument {} of the action {name} cannot be filled in: {why}.", index + 1))
+                Fault::lasting(format!(
+                    "Argument {} of the action {name} cannot be filled in: {why}.",
+                    index + 1
+                ))
             })?;
             options_ended |= arg == "--";
             filled.push(text);
@@ -208,9 +213,10 @@ impl CommandConfig {
                     format!("The program {program} ended with exit code {code}{}", said(&complaint));
                 Err(if code == EX_TEMPFAIL { Fault::passing(message) } else { Fault::lasting(message) })
             }
-            Ended::Exit { code: None, complaint, .. } => {
-                Err(Fault::lasting(format!("The program {program} was ended by a signal{}", said(&complaint))))
-            }
+            Ended::Exit { code: None, complaint, .. } => Err(Fault::lasting(format!(
+                "The program {program} was ended by a signal{}",
+                said(&complaint)
+            ))),
         }
     }
 }
@@ -268,7 +274,9 @@ fn read_environment(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
     for (name, value) in variables {
         let message = match value.as_str() {
             _ if !is_variable(name) => "Is not a variable's name: letters, digits and `_`.",
-            _ if is_reserved(name) => "Is set by HMS-ACT or changes what code is loaded; it cannot be configured.",
+            _ if is_reserved(name) => {
+                "Is set by HMS-ACT or changes what code is loaded; it cannot be configured."
+            }
             Some(text) if !text.contains('\0') => {
                 read.insert(name.clone(), text.to_owned());
                 continue;

@@ -32,7 +32,8 @@ impl Callbacks {
         let proposed = hex::encode(rand::random::<[u8; 32]>());
         let settled = settings::settle(connection, SETTING, &proposed)?;
         let key = hex::decode(settled).ok().and_then(|bytes| bytes.try_into().ok());
-        let key = key.ok_or_else(|| StoreError::Corrupt(format!("the setting {SETTING} is not 32 bytes, hex")))?;
+        let key =
+            key.ok_or_else(|| StoreError::Corrupt(format!("the setting {SETTING} is not 32 bytes, hex")))?;
         Ok(Callbacks { key, base_url })
     }
 
@@ -72,7 +73,8 @@ mod tests {
     fn an_address_is_one_url_whatever_the_step_is_called() {
         let step = StepPath::from_log("checks#2[3]/fees~undo");
         let url = callbacks().url(RunId(9001), &step);
-        let expected = "https://acts.example.gov/acts/runs/9001/steps/checks%232%5B3%5D%2Ffees~undo/callback?token=";
+        let expected =
+            "https://acts.example.gov/acts/runs/9001/steps/checks%232%5B3%5D%2Ffees~undo/callback?token=";
         assert!(url.starts_with(expected), "{url}");
         assert_eq!(token(&url).len(), 64);
     }

@@ -94,7 +94,8 @@ async fn claim_now(site: &Site, who: &Principal, claim: &Claim) -> Result<Vec<Cl
     };
     let mut lent = site.read(move |connection| work::claim(connection, &wanted)).await?;
     lent.sort_by_key(|lent| lent.id);
-    let token = |lent: &Lent| tokens.iter().find(|token| hash(token)[..] == lent.lease_token_hash[..]).cloned();
+    let token =
+        |lent: &Lent| tokens.iter().find(|token| hash(token)[..] == lent.lease_token_hash[..]).cloned();
     let asked = lent.into_iter().filter_map(|lent| Some((token(&lent)?, lent)));
     let asked = asked.map(|(token, lent)| confirm(site, who, &claim.worker, lent, token));
     let (mut claimed, mut in_vain, mut away) = (Vec::new(), Vec::new(), None);
@@ -192,8 +193,7 @@ pub async fn fail(
     error: String,
     retryable: bool,
 ) -> Result<(WorkRow, Arc<Run>), AppError> {
-    let failed =
-        |step, attempt| Command::FailStep { step, attempt, error, retryable, retry_after: None };
+    let failed = |step, attempt| Command::FailStep { step, attempt, error, retryable, retry_after: None };
     end(site, who, id, token, failed).await
 }
 

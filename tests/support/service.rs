@@ -116,9 +116,15 @@ async fn answer(req: HttpRequest, body: web::Bytes, state: web::Data<State>) -> 
     let header = |name: &str| {
         req.headers().get(name).map_or("", |value| value.to_str().unwrap_or_default()).to_owned()
     };
-    let heard = Heard { key: header("idempotency-key"), run: header("act-run"), step: header("act-step"), callback: header("act-callback-url") };
+    let heard = Heard {
+        key: header("idempotency-key"),
+        run: header("act-run"),
+        step: header("act-step"),
+        callback: header("act-callback-url"),
+    };
     if let Some(behind) = &state.behind {
-        let passed_on = reqwest::Client::new().post(behind).body(body).header("content-type", "application/json");
+        let passed_on =
+            reqwest::Client::new().post(behind).body(body).header("content-type", "application/json");
         let answered = passed_on.header("idempotency-key", &heard.key).send().await.expect("it answers");
         assert!(answered.status().is_success(), "{}", answered.text().await.unwrap_or_default());
     }

@@ -41,7 +41,11 @@ pub enum Ended {
     TooLate,
     TooMuch,
     /// `code` is none when a signal ended it; `complaint` is the end of its standard error, fit to be shown.
-    Exit { code: Option<i32>, output: Vec<u8>, complaint: String },
+    Exit {
+        code: Option<i32>,
+        output: Vec<u8>,
+        complaint: String,
+    },
 }
 
 impl Program {

@@ -56,8 +56,12 @@ async fn a_value_that_looks_like_an_option_needs_a_double_dash_before_it() {
     let config = |args: Value| json!({"program": "/bin/echo", "args": args});
     let refused = fault(run_with(config(json!(["${input.y}"])), json!({"y": "-rf"})).await);
     assert!(refused.message.contains("taken for an option") && !refused.retryable, "{refused}");
-    assert_eq!(run_with(config(json!(["-n", "${input.y}"])), json!({"y": -5})).await, Ok(Outcome::Done(json!(-5))));
-    let script = json!({"program": "/bin/sh", "args": ["-c", "printf '\"%s\"' \"$2\"", "sh", "--", "${input.y}"]});
+    assert_eq!(
+        run_with(config(json!(["-n", "${input.y}"])), json!({"y": -5})).await,
+        Ok(Outcome::Done(json!(-5)))
+    );
+    let script =
+        json!({"program": "/bin/sh", "args": ["-c", "printf '\"%s\"' \"$2\"", "sh", "--", "${input.y}"]});
     assert_eq!(run_with(script, json!({"y": "-rf"})).await, Ok(Outcome::Done(json!("-rf"))));
     for y in [json!(null), json!([1]), json!("a\u{0}")] {
         let refused = fault(run_with(config(json!(["${input.y}"])), json!({"y": y})).await);
@@ -72,14 +76,23 @@ async fn environment_and_directory_are_clean() {
     config["environment"] = json!({"FEES": "2026"});
     let Ok(Outcome::Done(told)) = run(config).await else { panic!("it fails") };
     assert_eq!(told["files"], 0);
-    let names: Vec<&str> =
-        told["env"].as_str().expect("text").split(' ').filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    let names: Vec<&str> = told["env"]
+        .as_str()
+        .expect("text")
+        .split(' ')
+        .filter_map(|line| Some(line.split_once('=')?.0))
+        .collect();
     // The shell itself adds its directory.
     let names: Vec<&str> =
         names.into_iter().filter(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name)).collect();
     assert_eq!(names, ["ACT_RUN", "ACT_STEP", "FEES", "IDEMPOTENCY_KEY", "LANG", "PATH"]);
     let env = told["env"].as_str().expect("text");
-    assert!(env.contains("ACT_RUN=9001 ") && env.contains("ACT_STEP=checks/legal ") && env.contains("IDEMPOTENCY_KEY=key-1 "), "{env}");
+    assert!(
+        env.contains("ACT_RUN=9001 ")
+            && env.contains("ACT_STEP=checks/legal ")
+            && env.contains("IDEMPOTENCY_KEY=key-1 "),
+        "{env}"
+    );
 }
 
 #[tokio::test]
@@ -88,10 +101,14 @@ async fn exit_codes_and_complaints_are_told() {
     assert_eq!(failed.message, "The program /bin/sh ended with exit code 3: no such licence");
     assert!(!failed.retryable);
     let later = fault(run(script("exit 75")).await);
-    assert_eq!((later.message.as_str(), later.retryable), ("The program /bin/sh ended with exit code 75.", true));
+    assert_eq!(
+        (later.message.as_str(), later.retryable),
+        ("The program /bin/sh ended with exit code 75.", true)
+    );
     let killed = fault(run(script("kill -9 $$")).await);
     assert_eq!(killed.message, "The program /bin/sh was ended by a signal.");
-    let long = fault(run(script("yes complaint | head -c 100000 >&2; printf 'the\\033[31m end' >&2; exit 1")).await);
+    let long =
+        fault(run(script("yes complaint | head -c 100000 >&2; printf 'the\\033[31m end' >&2; exit 1")).await);
     assert!(long.message.ends_with("the[31m end") && long.message.chars().count() < 700, "{long}");
 }
 
@@ -127,7 +144,8 @@ async fn a_program_that_takes_too_long_is_ended_with_its_children() {
     for pid in written.split_whitespace() {
         let pid = rustix::process::Pid::from_raw(pid.parse().expect("a number")).expect("a process");
         // Gone, or a corpse that init has not buried yet.
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+        let state =
+            std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
         assert!(state.is_empty() || state.contains(") Z ") || state.contains(") X "), "{state}");
     }
     std::fs::remove_dir_all(&directory).expect("ours");

@@ -331,13 +331,15 @@ impl Group {
 
     /// The attempts that ended otherwise than by their own report: nobody waits for them any more.
     fn stops(&self) -> Vec<Work> {
-        let reported = self.callers.iter().filter_map(|caller| match &caller.request {
-            Request::Act {
-                command: Command::CompleteStep { step, attempt, .. } | Command::FailStep { step, attempt, .. },
-                ..
-            } => Some((step, *attempt)),
-            Request::Act { .. } | Request::Start { .. } => None,
-        });
+        let reported =
+            self.callers.iter().filter_map(|caller| match &caller.request {
+                Request::Act {
+                    command:
+                        Command::CompleteStep { step, attempt, .. } | Command::FailStep { step, attempt, .. },
+                    ..
+                } => Some((step, *attempt)),
+                Request::Act { .. } | Request::Start { .. } => None,
+            });
         let mut known: HashSet<(&StepPath, u32)> = reported.collect();
         let mut stops = Vec::new();
         for event in self.member.events.iter().map(|recorded| &recorded.event) {

@@ -86,8 +86,9 @@ async fn refuse(req: &HttpRequest, site: &Site, id: RunId) -> AppError {
     };
     match site.record_entry(entry).await {
         Ok(()) => AppError::Forbidden {
-            detail: "The token is not the one of this step. Use the address in Act-Callback-Url as it was sent."
-                .to_owned(),
+            detail:
+                "The token is not the one of this step. Use the address in Act-Callback-Url as it was sent."
+                    .to_owned(),
             missing: None,
         },
         Err(error) => error,

@@ -64,12 +64,7 @@ fn read_actions(fields: &mut Fields) -> Vec<String> {
 }
 
 /// A whole number in a range; left out, `default`.
-fn within(
-    fields: &mut Fields,
-    key: &'static str,
-    default: i64,
-    range: std::ops::RangeInclusive<i64>,
-) -> i64 {
+fn within(fields: &mut Fields, key: &'static str, default: i64, range: std::ops::RangeInclusive<i64>) -> i64 {
     let number = fields.optional_i64(key).unwrap_or(default);
     if !range.contains(&number) {
         fields.error(key, format!("must be from {} to {}", range.start(), range.end()));
@@ -103,8 +98,7 @@ pub async fn heartbeat(
     let (who, body) = signed_body(&req, payload).await?;
     let token = Fields::read(body, |fields| fields.required_text("lease_token", MAX_TOKEN))?;
     let extended = work::heartbeat(&site, &who, path_id(&path, "work")?, &token).await?;
-    Ok(HttpResponse::Ok()
-        .json(json!({"lease_until": time(extended.lease_until), "cancel": extended.cancel})))
+    Ok(HttpResponse::Ok().json(json!({"lease_until": time(extended.lease_until), "cancel": extended.cancel})))
 }
 
 /// `POST /acts/work/{id}/complete`

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 pub const TAG: &str = "Workers and callbacks";
 
 const NUMBER: &str = "The work's number, as the claim gave it.";
-const NOT_YOURS: &str = "The work is not yours any more: it was completed or withdrawn, or the lease ran out.";
+const NOT_YOURS: &str =
+    "The work is not yours any more: it was completed or withdrawn, or the lease ran out.";
 
 /// What a worker asks for.
 #[derive(ToSchema)]
