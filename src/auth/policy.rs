@@ -144,6 +144,8 @@ pub enum Permission {
     ReadOverrides,
     /// File and decide overrides.
     Override,
+    /// Do the work of steps, as a worker: claim it, and say what came of it.
+    Work,
     /// See the list of what waits for a decision.
     ReadApprovals,
     /// Decide an approval.
@@ -168,7 +170,8 @@ impl Permission {
             | Permission::CancelRun
             | Permission::RerunRun
             | Permission::SteerRun
-            | Permission::MigrateRun => &[Scope::RunsWrite],
+            | Permission::MigrateRun
+            | Permission::Work => &[Scope::RunsWrite],
             Permission::ReadRun => &[Scope::RunsRead, Scope::LogRead],
             Permission::ReadApprovals | Permission::ReadOverrides => {
                 &[Scope::ApprovalsDecide, Scope::RunsRead]
@@ -190,6 +193,7 @@ impl Permission {
             | Permission::ReadRun
             | Permission::CancelRun
             | Permission::RerunRun
+            | Permission::Work
             | Permission::ReadApprovals
             | Permission::ReadOverrides
             | Permission::Decide

@@ -1,8 +1,10 @@
 //! One attempt: read its target, call it, submit what came of it.
 
+use super::callbacks::Callbacks;
 use super::figures::InFlight;
 use super::{Refused, Scheduler};
 use crate::actions::agent::AgentExecutor;
+use crate::actions::command::CommandExecutor;
 use crate::actions::http::HttpExecutor;
 use crate::actions::{Call, Executor, Fault, Outcome, Target};
 use crate::engine::command::{Actor, Command};
@@ -28,6 +30,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Executors {
     pub http: HttpExecutor,
     pub agent: AgentExecutor,
+    pub command: CommandExecutor,
+    pub callbacks: Arc<Callbacks>,
 }
 
 /// Makes the attempt and submits what came of it.
@@ -129,14 +133,15 @@ async fn execute(
         payload: attempt.payload,
         idempotency_key: attempt.idempotency_key,
         traceparent: traceparent(),
-        callback_url: None,
+        callback_url: Some(executors.callbacks.url(run, &attempt.step)),
         time_limit: TIME_LIMIT,
     };
     match (attempt.used_as, registered.kind.as_str()) {
         (UsedAs::Agent, _) => executors.agent.execute(&call).await,
         (_, "http") => executors.http.execute(&call).await,
+        (_, "command") => executors.command.execute(&call).await,
         (_, "compute") => Ok(Outcome::Done(call.input)),
-        (_, kind) => Err(fault(format!("this version cannot run `{kind}` actions"))),
+        (_, kind) => Err(fault(format!("`{kind}` actions are not done here"))),
     }
 }
 

@@ -1,7 +1,7 @@
 use super::{AuthMethod, Missing, Permission, Principal, Resource, Role, Scope, allow};
 use Permission::{
     CancelRun, Decide, ManageUsers, MigrateRun, Override, ReadActions, ReadApprovals, ReadLog, ReadOverrides,
-    ReadProtocols, ReadRun, RerunRun, StartRun, SteerRun, WriteProtocols,
+    ReadProtocols, ReadRun, RerunRun, StartRun, SteerRun, Work, WriteProtocols,
 };
 use std::collections::BTreeSet;
 
@@ -40,6 +40,7 @@ fn every_role_holds_exactly_its_permissions() {
         (MigrateRun, [false, false, false, true]),
         (ReadOverrides, [true, true, true, true]),
         (Override, [false, true, false, true]),
+        (Work, [true, true, false, true]),
         (ReadApprovals, [true, true, true, true]),
         (Decide, [false, true, false, true]),
         (ReadLog, [false, false, true, true]),
@@ -82,6 +83,7 @@ fn token_holds_no_more_than_its_scopes() {
         SteerRun,
         MigrateRun,
         Override,
+        Work,
         Decide,
         ReadLog,
         WriteProtocols,
