@@ -52,6 +52,8 @@ struct Figures {
     /// Deciding what follows a result in a protocol of 100 tasks.
     decide_p50: Duration,
     decide_p99: Duration,
+    /// Bytes of a run that waits at an approval, and of one of 10,000 open branches.
+    memory: Option<(f64, f64)>,
 }
 
 /// Items of the large fan-out.
@@ -109,6 +111,7 @@ async fn measure(url: &str, runs: usize) -> anyhow::Result<Figures> {
     let second = timed(&engine.scheduler, &new, runs - runs / 2).await?;
     let fan_out_50 = fan_out(&engine, 50).await?;
     let fan_out_10_000 = fan_out(&engine, MANY).await?;
+    let memory = tokio::task::spawn_blocking(pure::memory).await??;
     let (decide_p50, decide_p99) = tokio::task::spawn_blocking(|| pure::next_step(100, 50)).await??;
     let runs_per_second = runs as f64 / (first + second).as_secs_f64();
     engine.stop().await?;
@@ -123,6 +126,7 @@ async fn measure(url: &str, runs: usize) -> anyhow::Result<Figures> {
         fan_out_10_000,
         decide_p50,
         decide_p99,
+        memory,
     })
 }
 
@@ -273,6 +277,8 @@ impl Figures {
             "fan_out_10000_ms": milliseconds(self.fan_out_10_000),
             "decide_100_tasks_p50_us": milliseconds(self.decide_p50) * 1_000.0,
             "decide_100_tasks_p99_us": milliseconds(self.decide_p99) * 1_000.0,
+            "bytes_per_parked_run": self.memory.map(|(parked, _)| parked.round()),
+            "bytes_per_open_branch": self.memory.map(|(_, branch)| branch.round()),
         })
     }
 
@@ -292,6 +298,10 @@ impl Figures {
         println!("  for each of 10,000, joined         {:>8.2} ms", milliseconds(self.fan_out_10_000));
         println!("  decide, 100 tasks, p50             {:>8.2} µs", milliseconds(self.decide_p50) * 1_000.0);
         println!("  decide, 100 tasks, p99             {:>8.2} µs", milliseconds(self.decide_p99) * 1_000.0);
+        if let Some((parked, branch)) = self.memory {
+            println!("  memory, a run at an approval       {parked:>7.0} bytes");
+            println!("  memory, one of 10,000 branches     {branch:>7.0} bytes");
+        }
     }
 }
 

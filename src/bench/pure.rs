@@ -1,4 +1,4 @@
-//! What deciding costs without a database: one command on a run of many tasks.
+//! What the engine costs without a database: deciding, and keeping runs in memory.
 
 use crate::engine::command::{Actor, Catalog, CatalogEntry, Command, Context, DoneBy, Numbers, StartRun};
 use crate::engine::decide::{decide, start};
@@ -83,12 +83,45 @@ pub(super) fn next_step(tasks: usize, runs: usize) -> anyhow::Result<(Duration, 
     Ok((took[took.len() / 2], took[took.len() * 99 / 100]))
 }
 
+/// Bytes that a run takes which waits at an approval, and that a branch of a run takes whose 10,000 branches are all
+/// open: what the process grew by. None where the system does not say.
+pub(super) fn memory() -> anyhow::Result<Option<(f64, f64)>> {
+    const PARKED: usize = 20_000;
+    const BRANCHES: usize = 10_000;
+    let parse = |document| {
+        Protocol::parse(&document).map(Arc::new).map_err(|problems| anyhow::anyhow!("{problems:?}"))
+    };
+    let parked = parse(json!({"tasks": [{"id": "approve", "type": "hitl"}]}))?;
+    let Some(before) = resident() else { return Ok(None) };
+    let runs: Vec<Arc<Run>> =
+        (0..PARKED).map(|_| Ok(Arc::new(begin(&parked)?))).collect::<anyhow::Result<_>>()?;
+    let between = resident().unwrap_or(before);
+    let each = parse(json!({"tasks": [{"id": "each", "type": "parallel", "for_each": "payload.items",
+        "max_concurrency": BRANCHES, "tasks": [{"id": "call", "type": "script", "with": {"n": "${item}"}}]}]}))?;
+    let wide = begin_with(&each, json!({"items": (0..BRANCHES).collect::<Vec<_>>()}))?;
+    let after = resident().unwrap_or(between);
+    anyhow::ensure!(runs.len() == PARKED && wide.steps.len() == BRANCHES + 1);
+    let per = |bytes: u64, count: usize| bytes as f64 / count as f64;
+    Ok(Some((per(between.saturating_sub(before), PARKED), per(after.saturating_sub(between), BRANCHES))))
+}
+
+/// Bytes of this process that are in memory (Linux).
+fn resident() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
 fn begin(protocol: &Arc<Protocol>) -> anyhow::Result<Run> {
+    begin_with(protocol, json!({"license_id": 123}))
+}
+
+fn begin_with(protocol: &Arc<Protocol>, payload: Value) -> anyhow::Result<Run> {
     let command = StartRun {
         run_id: RunId(1),
         protocol_ref: ProtocolRef { id: 1, version: 1, name: "bench".to_owned() },
         protocol: Arc::clone(protocol),
-        payload: json!({"license_id": 123}).as_object().cloned().unwrap_or_default(),
+        payload: payload.as_object().cloned().unwrap_or_default(),
         salt: [7; 32],
         started_by: None,
         parent: None,

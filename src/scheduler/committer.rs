@@ -12,7 +12,8 @@ use super::dispatch::Work;
 use super::figures::{self, Tally};
 use super::runs::RunCache;
 use super::{Refused, Request};
-use crate::engine::ids::InstanceId;
+use crate::engine::command::Rejection;
+use crate::engine::ids::{InstanceId, RunId};
 use crate::store::error::StoreError;
 use crate::store::{Connection, pool};
 use batch::{Batch, Group};
@@ -236,6 +237,13 @@ impl Committer {
             Written::Stale => {
                 self.parts.runs.forget(group.member.run.id);
                 group.into_requests()
+            }
+            Written::LineageOpen { run_id } => {
+                self.run_ids.push_back(group.member.run.id.0);
+                for request in group.into_requests() {
+                    request.refuse(Refused::Rejected(Rejection::lineage_open(RunId(run_id))));
+                }
+                Vec::new()
             }
             Written::KeyTaken { run_id, body_hash } => {
                 self.run_ids.push_back(group.member.run.id.0);

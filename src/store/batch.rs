@@ -5,6 +5,7 @@
 
 mod approvals;
 mod entries;
+mod overrides;
 mod projections;
 mod timers;
 mod work;
@@ -51,6 +52,10 @@ pub enum Written {
         run_id: i64,
         body_hash: Vec<u8>,
     },
+    /// A rerun whose lineage has another run that is not over.
+    LineageOpen {
+        run_id: i64,
+    },
 }
 
 /// Writes a batch in one transaction. On an error nothing is written, except that after a connection broke in
@@ -66,6 +71,7 @@ pub fn write(
         let mut outcomes = vec![Written::Written; members.len()];
         take_keys(connection, members, &mut outcomes)?;
         lock_runs(connection, members, &mut outcomes)?;
+        check_lineages(connection, members, &mut outcomes)?;
         let kept: Vec<&Member> = members
             .iter()
             .zip(&outcomes)
@@ -76,7 +82,11 @@ pub fn write(
             projections::insert(connection, &kept)?;
             projections::update(connection, &kept)?;
             approvals::open(connection, &kept)?;
+            approvals::move_on(connection, &kept)?;
             approvals::end(connection, &kept)?;
+            overrides::file(connection, &kept)?;
+            overrides::decide(connection, &kept)?;
+            overrides::close(connection, &kept)?;
             timers::set(connection, &kept)?;
             work::set(connection, &kept)?;
         }
@@ -153,7 +163,48 @@ fn take_keys(
     Ok(())
 }
 
-/// Locks the existing runs, in the order of their ids, and marks those that moved on.
+/// Reruns, with their place in the batch.
+fn reruns<'a>(members: &'a [&Member]) -> impl Iterator<Item = (usize, &'a Run)> {
+    let new = members.iter().enumerate().filter(|(_, member)| member.before.is_none());
+    new.map(|(index, member)| (index, member.run.as_ref())).filter(|(_, run)| run.rerun_of.is_some())
+}
+
+/// Marks the reruns whose lineage has a run that is not over. Its first run is locked, so that of two the second waits
+/// and then sees the first.
+fn check_lineages(
+    connection: &mut PgConnection,
+    members: &[&Member],
+    outcomes: &mut [Written],
+) -> Result<(), StoreError> {
+    #[derive(QueryableByName)]
+    struct Open {
+        #[diesel(sql_type = BigInt)]
+        lineage: i64,
+        #[diesel(sql_type = BigInt)]
+        run_id: i64,
+    }
+    let lineages: Vec<i64> = reruns(members).map(|(_, run)| run.lineage.0).collect();
+    if lineages.is_empty() {
+        return Ok(());
+    }
+    let open: Vec<Open> =
+        diesel::sql_query("SELECT lineage, run_id FROM runs WHERE lineage = ANY($1) AND closed_at IS NULL")
+            .bind::<Array<BigInt>, _>(lineages)
+            .load(connection)?;
+    let mut open: HashMap<i64, i64> = open.into_iter().map(|row| (row.lineage, row.run_id)).collect();
+    for (index, run) in reruns(members) {
+        match open.get(&run.lineage.0) {
+            Some(other) => outcomes[index] = Written::LineageOpen { run_id: *other },
+            None => {
+                open.insert(run.lineage.0, run.id.0);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Locks the existing runs, and the first runs of lineages that go on, in the order of their ids, and marks those that
+/// moved on.
 fn lock_runs(
     connection: &mut PgConnection,
     members: &[&Member],
@@ -166,8 +217,8 @@ fn lock_runs(
         #[diesel(sql_type = BigInt)]
         version: i64,
     }
-    let ids: Vec<i64> =
-        members.iter().filter(|member| member.before.is_some()).map(|member| member.run.id.0).collect();
+    let existing = members.iter().filter(|member| member.before.is_some()).map(|member| member.run.id.0);
+    let ids: Vec<i64> = existing.chain(reruns(members).map(|(_, run)| run.lineage.0)).collect();
     if ids.is_empty() {
         return Ok(());
     }

@@ -101,6 +101,7 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         closed_at -> Nullable<Timestamptz>,
+        lineage -> Int8,
     }
 }
 
@@ -121,6 +122,30 @@ diesel::table! {
         decided_at -> Nullable<Timestamptz>,
         reason -> Nullable<Text>,
         form -> Nullable<Jsonb>,
+        quorum -> Int4,
+        votes -> Jsonb,
+        reminded_at -> Nullable<Timestamptz>,
+        escalated_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    overrides (run_id, id) {
+        run_id -> Int8,
+        id -> Int8,
+        action -> Text,
+        status -> Text,
+        protocol_name -> Text,
+        run_starter -> Text,
+        filed_by -> Text,
+        reason -> Text,
+        new_value -> Nullable<Json>,
+        filed_at -> Timestamptz,
+        review_until -> Timestamptz,
+        decided_by -> Nullable<Text>,
+        decided_at -> Nullable<Timestamptz>,
+        decision -> Nullable<Text>,
+        merged -> Nullable<Json>,
     }
 }
 
@@ -187,9 +212,10 @@ diesel::table! {
 diesel::joinable!(sessions -> users (user_name));
 diesel::joinable!(protocol_versions -> protocols (protocol_id));
 diesel::joinable!(approvals -> runs (run_id));
+diesel::joinable!(overrides -> runs (run_id));
 diesel::joinable!(timers -> runs (run_id));
 diesel::joinable!(work -> runs (run_id));
 
 diesel::allow_tables_to_appear_in_same_query!(sessions, users);
 diesel::allow_tables_to_appear_in_same_query!(protocol_versions, protocols);
-diesel::allow_tables_to_appear_in_same_query!(approvals, runs, timers, work);
+diesel::allow_tables_to_appear_in_same_query!(approvals, overrides, runs, timers, work);
