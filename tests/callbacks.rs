@@ -22,7 +22,7 @@ async fn register(server: &TestServer, service: &TestService) {
 
 /// Starts a run of these tasks, and gives its number.
 async fn start_run(server: &TestServer, tasks: Value) -> i64 {
-    let protocol = server.user("admin").protocol("Call", tasks).await;
+    let protocol = server.user("admin").publish("Call", json!({"tasks": tasks})).await;
     server.user("staff").start(protocol, json!({"license_id": 123})).await
 }
 
@@ -218,7 +218,7 @@ async fn licence_is_published_once_however_often_its_step_is_answered() {
     admin.post("/acts/actions", call).await.expect(201);
     let retry = json!({"attempts": 3, "backoff_seconds": 0});
     let tasks = json!([{"id": "deploy", "type": "script", "uses": "call", "retry": retry}]);
-    let protocol = admin.protocol("Deploy", tasks).await;
+    let protocol = admin.publish("Deploy", json!({"tasks": tasks})).await;
     service.answer_with(&[503, 202]);
     let id = staff.start(protocol, json!({"license_id": 123})).await;
     staff.wait_until(id, |run| run["status"] == "waiting" && service.heard().len() == 2).await;

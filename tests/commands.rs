@@ -18,7 +18,8 @@ async fn register(admin: &Caller, name: &str, config: Value) {
 async fn run(server: &TestServer, name: &str, config: Value) -> i64 {
     let admin = server.user("admin");
     register(&admin, name, config).await;
-    let protocol = admin.protocol(name, json!([{"id": "work", "type": "script", "uses": name}])).await;
+    let protocol =
+        admin.publish(name, json!({"tasks": [{"id": "work", "type": "script", "uses": name}]})).await;
     server.user("staff").start(protocol, json!({"license_id": 123, "y": "a b; $(id)"})).await
 }
 

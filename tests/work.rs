@@ -23,7 +23,7 @@ impl Ground {
         let server = TestServer::start().await;
         let admin = server.user("admin");
         admin.post("/acts/actions", json!({"name": "fees", "kind": "worker"})).await.expect(201);
-        let protocol = admin.protocol("Fees", json!([task])).await;
+        let protocol = admin.publish("Fees", json!({"tasks": [task]})).await;
         let staff = server.user("staff");
         Ground { server, protocol, staff }
     }

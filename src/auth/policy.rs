@@ -134,6 +134,8 @@ pub enum Permission {
     ReadRun,
     /// Cancel a run, or let a paused one go on.
     CancelRun,
+    /// Do the work of steps, as a worker: claim it, and say what came of it.
+    Work,
     /// Start a run again that is over.
     RerunRun,
     /// Pause a run, retry or skip a step, set a value.
@@ -144,8 +146,6 @@ pub enum Permission {
     ReadOverrides,
     /// File and decide overrides.
     Override,
-    /// Do the work of steps, as a worker: claim it, and say what came of it.
-    Work,
     /// See the list of what waits for a decision.
     ReadApprovals,
     /// Decide an approval.

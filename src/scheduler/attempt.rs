@@ -123,6 +123,11 @@ async fn execute(
     attempt: Attempt,
     registered: &Registered,
 ) -> Result<Outcome, Fault> {
+    // What an agent answers must fit a schema, which a report would go around.
+    let callback_url = match attempt.used_as {
+        UsedAs::Action => Some(executors.callbacks.url(run, &attempt.step)),
+        UsedAs::Agent | UsedAs::Protocol => None,
+    };
     let call = Call {
         run_id: run.0,
         step: attempt.step.as_str().to_owned(),
@@ -133,7 +138,7 @@ async fn execute(
         payload: attempt.payload,
         idempotency_key: attempt.idempotency_key,
         traceparent: traceparent(),
-        callback_url: Some(executors.callbacks.url(run, &attempt.step)),
+        callback_url,
         time_limit: TIME_LIMIT,
     };
     match (attempt.used_as, registered.kind.as_str()) {

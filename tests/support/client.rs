@@ -136,13 +136,6 @@ impl Caller {
         self.post(&format!("/acts/runs/{id}/{act}"), body).await
     }
 
-    /// Registers a protocol of these tasks and gives its number.
-    pub async fn protocol(&self, name: &str, tasks: Value) -> i64 {
-        let body = json!({"name": name, "definition": {"tasks": tasks}});
-        let created = self.post("/acts/protocols", body).await.expect(201);
-        created.json["id"].as_i64().expect("a number")
-    }
-
     pub async fn run(&self, id: i64) -> Value {
         self.get(&format!("/acts/runs/{id}")).await.expect(200).json
     }

@@ -57,7 +57,7 @@ fn outcome(body: Map<String, Value>) -> Result<Result<Value, String>, AppError> 
         let result = fields.optional_value("result");
         let error = fields.optional_text("error", MAX_ERROR);
         if status == "failed" {
-            if result.is_some_and(|result| !result.is_null()) {
+            if result.is_some() {
                 fields.error("result", "belongs to `done`: say in `error` what failed");
             }
             return Err(error.unwrap_or_else(|| "the service reported a failure".to_owned()));

@@ -84,11 +84,6 @@ impl Fields {
         self.optional(key, "an array", |value| value.as_array().cloned())
     }
 
-    /// Any JSON value, if it is there; null counts as one.
-    pub fn optional_value(&mut self, key: &'static str) -> Option<Value> {
-        self.take(key)
-    }
-
     /// Any JSON value; null counts as one.
     pub fn required_value(&mut self, key: &'static str) -> Value {
         match self.take(key) {
@@ -98,6 +93,11 @@ impl Fields {
                 Value::Null
             }
         }
+    }
+
+    /// The same if it is there; null counts as not there.
+    pub fn optional_value(&mut self, key: &'static str) -> Option<Value> {
+        self.take(key).filter(|value| !value.is_null())
     }
 
     /// Reports something that only the caller can know, such as an id that must be positive.
