@@ -9,6 +9,7 @@ mod demo_mode;
 
 use crate::actions::HttpLimits;
 use crate::actions::agent::AgentExecutor;
+use crate::actions::command::{AllowedPrograms, CommandExecutor};
 use crate::actions::guard::{Guard, HostPort};
 use crate::actions::http::HttpExecutor;
 use crate::auth::session;
@@ -17,12 +18,13 @@ use crate::auth::tokens::KeyRing;
 use crate::config::Config;
 use crate::demo::Agency;
 use crate::scheduler::attempt::Executors;
+use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::committer::{Committer, Parts};
 use crate::scheduler::dispatch::{Dispatch, InHand};
 use crate::scheduler::membership::Membership;
 use crate::scheduler::rescue::Rescue;
 use crate::scheduler::runs::RunCache;
-use crate::scheduler::{Scheduler, figures, listen, stopped, timers};
+use crate::scheduler::{Scheduler, figures, leases, listen, stopped, timers};
 use crate::store::agency::AgencyLog;
 use crate::store::{Pool, sessions, settings, token_keys, users};
 use crate::web::doors::Doors;
@@ -68,6 +70,7 @@ struct Tasks {
     dispatch: tokio::task::JoinHandle<()>,
     timers: tokio::task::JoinHandle<()>,
     rescue: tokio::task::JoinHandle<()>,
+    leases: tokio::task::JoinHandle<()>,
     housekeeping: tokio::task::JoinHandle<()>,
 }
 
@@ -91,6 +94,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let mut connection = pool.get()?;
     let keys = publish_key(config, &mut connection)?;
     let origin = log_origin(config, &mut connection)?;
+    let callbacks = Arc::new(Callbacks::open(&mut connection, base_url.clone())?);
     let membership = Membership::join(&mut connection, &config.data_dir)?;
     let agency_log = Arc::new(AgencyLog::new(pool.clone(), origin.clone(), membership.number()));
     let demo_agency = demo_mode::open_agency(config).await?;
@@ -115,11 +119,14 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let committer = thread("committer", move || committer.run(requests))?;
     let listener = start_listener(&database, &scheduler, &membership, &stopping)?;
     let guard = Guard::new(allowed_hosts(config, demo_agency.as_ref())?);
+    let programs = AllowedPrograms::new(config.allow_commands.clone());
     let site = Site {
         scheduler: scheduler.clone(),
         pool: pool.clone(),
         agency: Arc::clone(&agency_log),
         guard: guard.clone(),
+        programs: programs.clone(),
+        callbacks: Arc::clone(&callbacks),
         log_readers: Arc::new(LogReaders::new(database.app_url.clone())),
         demo: config.demo,
         override_review: chrono::TimeDelta::hours(config.override_review_hours.into()),
@@ -137,11 +144,12 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     };
     let (url, beats_until) = (database.app_url.clone(), stopping.clone());
     let heartbeat = thread("heartbeat", move || membership.run(&url, &beats_until))?;
-    let dispatch = Dispatch::new(scheduler.clone(), executors(&guard), in_hand);
+    let dispatch = Dispatch::new(scheduler.clone(), executors(&guard, programs, callbacks), in_hand);
     let tasks = Tasks {
         door,
         dispatch: tokio::spawn(dispatch.run(to_do, stopping.clone())),
-        timers: tokio::spawn(timers::run(scheduler, pool.clone(), stopping.clone())),
+        timers: tokio::spawn(timers::run(scheduler.clone(), pool.clone(), stopping.clone())),
+        leases: tokio::spawn(leases::run(scheduler, pool.clone(), stopping.clone())),
         rescue: tokio::spawn(rescue.run(stopping.clone())),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
@@ -170,8 +178,10 @@ fn thread<T: Send + 'static>(
     std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-fn executors(guard: &Guard) -> Executors {
+fn executors(guard: &Guard, programs: AllowedPrograms, callbacks: Arc<Callbacks>) -> Executors {
     Executors {
+        callbacks,
+        command: CommandExecutor::new(programs),
         http: HttpExecutor::new(guard.clone(), HttpLimits::default()),
         agent: AgentExecutor::new(guard.clone(), HttpLimits::default()),
     }
@@ -309,6 +319,7 @@ impl Running {
         let _ = self.tasks.timers.await;
         let _ = self.tasks.housekeeping.await;
         let _ = self.tasks.rescue.await;
+        let _ = self.tasks.leases.await;
         let _ = self.tasks.dispatch.await;
         if let Some(agency) = &self.demo_agency {
             agency.stop().await;

@@ -5,11 +5,13 @@
 //! person or for a network call.
 
 pub mod attempt;
+pub mod callbacks;
 pub mod catalog;
 pub mod changes;
 pub mod committer;
 pub mod dispatch;
 pub mod figures;
+pub mod leases;
 pub mod listen;
 pub mod membership;
 pub mod rescue;

@@ -8,6 +8,7 @@ mod entries;
 mod overrides;
 mod projections;
 mod timers;
+mod work;
 
 pub use projections::subject;
 
@@ -87,6 +88,7 @@ pub fn write(
             overrides::decide(connection, &kept)?;
             overrides::close(connection, &kept)?;
             timers::set(connection, &kept)?;
+            work::set(connection, &kept)?;
         }
         Ok(outcomes)
     })

@@ -28,6 +28,7 @@ pub mod settings;
 pub mod start_keys;
 pub mod token_keys;
 pub mod users;
+pub mod work;
 
 pub use pool::Pool;
 

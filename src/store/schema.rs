@@ -160,6 +160,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    work (run_id, step) {
+        run_id -> Int8,
+        step -> Text,
+        attempt -> Int4,
+        id -> Int8,
+        action -> Text,
+        available_at -> Timestamptz,
+        worker -> Nullable<Text>,
+        lease_token_hash -> Nullable<Bytea>,
+        lease_seconds -> Nullable<Int4>,
+        lease_until -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     start_keys (actor, key) {
         actor -> Text,
         key -> Text,
@@ -199,7 +214,8 @@ diesel::joinable!(protocol_versions -> protocols (protocol_id));
 diesel::joinable!(approvals -> runs (run_id));
 diesel::joinable!(overrides -> runs (run_id));
 diesel::joinable!(timers -> runs (run_id));
+diesel::joinable!(work -> runs (run_id));
 
 diesel::allow_tables_to_appear_in_same_query!(sessions, users);
 diesel::allow_tables_to_appear_in_same_query!(protocol_versions, protocols);
-diesel::allow_tables_to_appear_in_same_query!(approvals, overrides, runs, timers);
+diesel::allow_tables_to_appear_in_same_query!(approvals, overrides, runs, timers, work);
