@@ -16,7 +16,7 @@ mod agency;
 pub mod events;
 
 /// Which entries there are, for the filter of the log page: type and words. Those of runs first.
-pub const KINDS: [(&str, &str); 49] = [
+pub const KINDS: [(&str, &str); 55] = [
     ("run.queued", "A run was started"),
     ("run.admitted", "There was room for a run"),
     ("step.started", "A step began"),
@@ -66,6 +66,12 @@ pub const KINDS: [(&str, &str); 49] = [
     ("user.disabled", "A user was switched off"),
     ("user.enabled", "A user was switched on"),
     ("token.issued", "A token was made"),
+    ("event.expired", "Outside events were removed"),
+    ("schedule.missed", "Scheduled times were missed"),
+    ("schedule.skipped", "A scheduled run was left out"),
+    ("schedule.refused", "A scheduled run could not start"),
+    ("work.refused", "A worker's answer was refused"),
+    ("callback.refused", "A callback was refused"),
 ];
 
 /// How much of an entry is told.

@@ -53,6 +53,19 @@ pub fn of_agency(stored: &Stored) -> String {
         "user.password_set" => format!("{who} set a new password for {}.", value("user")),
         "user.disabled" => format!("{who} switched off the user {}.", value("user")),
         "token.issued" => format!("{who} made a token for {}.", value("user")),
+        "event.expired" => format!("{who} removed {} outside events that no run took.", value("untaken")),
+        "schedule.missed" => {
+            format!("{who} missed scheduled times of {}: {}", value("name"), ended(&value("reason")))
+        }
+        "schedule.skipped" => {
+            format!("{who} left out a scheduled run of {}: {}", value("name"), ended(&value("reason")))
+        }
+        "schedule.refused" => {
+            format!("{who} could not start a scheduled run of {}: {}", value("name"), ended(&value("reason")))
+        }
+        "work.refused" => format!("{who} answered for work that somebody else has: it was refused."),
+        "callback.refused" => format!("A callback by {who} was refused: its token is another step's."),
+        "event.received" => format!("{who} reported the event {}.", value("name")),
         "user.enabled" => format!("{who} switched the user {} on again.", value("user")),
         other => format!("{}, by {who}.", facts::words(&other.replace('.', " "))),
     }

@@ -351,6 +351,8 @@ fn what_the_agency_writes_is_told_too() {
         let sentence = of_agency(&stored(0, type_name, json!({"name": "x", "user": "bob", "version": 2})));
         assert!(sentence.contains("ada") && !sentence.contains(", by "), "{type_name}: {sentence}");
     }
+    let event = of_agency(&stored(0, "event.received", json!({"name": "payment_received", "key": "1"})));
+    assert_eq!(event, "ada reported the event payment_received.");
     let more = of_agency(&stored(0, "user.sign_in_failed", json!({"repeated": 70})));
     assert_eq!(more, "A sign-in failed, by ada: 70 times more.");
     assert_eq!(of_agency(&stored(0, "token.minted", json!({}))), "Token minted, by ada.");
