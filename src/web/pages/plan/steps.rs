@@ -128,7 +128,7 @@ impl Drawing<'_> {
         view.status = words::status(step);
         view.stalled = step.stalled && step.status.is_open();
         view.sentences = words::sentences(self.run, self.known, task, path, step);
-        view.links = words::links(self.run, step);
+        view.links = words::links(self.run, path, step);
         view.started = acted.then(|| Moment::new(step.started_at));
         view.duration = took.filter(|_| acted);
         view.attempt = words::attempt(task, step);

@@ -64,7 +64,7 @@ pub fn sentences(run: &Run, known: &Known, task: &Task, path: &StepPath, step: &
         StepStatus::Running => {
             said.extend(step.subrun.map(|child| format!("Run {child} does this. The result comes when it is over.")));
         }
-        StepStatus::Done => said.extend(of_done(run, task, step)),
+        StepStatus::Done => said.extend(of_done(run, task, path, step)),
         StepStatus::Failed => said.extend(of_failed(run, task, path, step)),
         StepStatus::Skipped => said.push(skipped(known, path, step)),
         StepStatus::Cancelled => {
@@ -125,7 +125,7 @@ fn reminders(hitl: &Hitl, approval: &Approval) -> Option<String> {
     Some(format!("Whoever may decide is reminded at {}.", Moment::new(next).text))
 }
 
-fn of_done(run: &Run, task: &Task, step: &Step) -> Vec<String> {
+fn of_done(run: &Run, task: &Task, path: &StepPath, step: &Step) -> Vec<String> {
     let mut said = Vec::new();
     let approval = step.approval.as_ref();
     if let Some(decision) = approval.and_then(|approval| approval.decision.as_ref()) {
@@ -137,7 +137,7 @@ fn of_done(run: &Run, task: &Task, step: &Step) -> Vec<String> {
         }
     }
     if step.carried {
-        said.push(match carried_from(run, step) {
+        said.push(match carried_from(run, path, step) {
             Some(from) => format!("Taken over from run {from}: it was not done again."),
             None => "Taken over from an earlier run: it was not done again.".to_owned(),
         });
@@ -228,18 +228,18 @@ fn retry(task: &Task) -> Option<&Retry> {
 }
 
 /// The run whose result a carried step took over.
-fn carried_from(run: &Run, step: &Step) -> Option<crate::engine::ids::RunId> {
+fn carried_from(run: &Run, path: &StepPath, step: &Step) -> Option<crate::engine::ids::RunId> {
     let before = run.before.as_ref().zip(step.checksum.as_ref());
-    let found = before.and_then(|(before, checksum)| before.done.get(checksum)).map(|done| done.run);
+    let found = before.and_then(|(before, checksum)| before.done_before(checksum, path)).map(|done| done.run);
     found.or(run.rerun_of)
 }
 
 /// Where else to look.
-pub fn links(run: &Run, step: &Step) -> Vec<Link> {
+pub fn links(run: &Run, path: &StepPath, step: &Step) -> Vec<Link> {
     let run_link = |id: crate::engine::ids::RunId| Link { href: format!("/runs/{id}"), text: format!("Run {id}") };
     let mut links: Vec<Link> = step.subrun.map(run_link).into_iter().collect();
     if step.carried {
-        links.extend(carried_from(run, step).map(run_link));
+        links.extend(carried_from(run, path, step).map(run_link));
     }
     links.extend(step.approval.as_ref().map(|approval| Link {
         href: format!("/approvals/{}", approval.id.0),
