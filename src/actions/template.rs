@@ -3,12 +3,10 @@
 //! Owns the promise that a value cannot change where a call goes: every value is percent-encoded by itself, and the
 //! filled URL must be the template's own with nothing but the values in it. Must never fill in a host or a scheme.
 
+pub(super) use crate::engine::expression::Names;
 use crate::engine::expression::{self, ExpressionError, Template};
 use serde_json::Value;
 use url::Url;
-
-/// The names that a template may use.
-pub(super) type Names<'a> = [(&'a str, &'a Value)];
 
 /// A template's text, cut at its expressions.
 enum Piece<'a> {
@@ -183,7 +181,8 @@ mod tests {
 
     fn filled(template: &str, id: Value) -> Result<String, String> {
         let payload = json!({"id": id});
-        fill_url(template, &[("input", &json!({})), ("payload", &payload)]).map(String::from)
+        fill_url(template, &[("input", (&json!({})).into()), ("payload", (&payload).into())])
+            .map(String::from)
     }
 
     #[test]
@@ -253,7 +252,7 @@ mod tests {
     #[test]
     fn a_header_stays_one_line() {
         let names = json!({"id": "7\r\nX-Admin: yes", "ok": "7"});
-        let names = [("payload", &names)];
+        let names = [("payload", (&names).into())];
         assert!(fill_header("case ${payload.id}", &names).unwrap_err().contains("line break"));
         assert_eq!(fill_header("case ${payload.ok}", &names), Ok("case 7".to_owned()));
     }

@@ -199,6 +199,9 @@ pub enum EventKind {
     #[serde(rename = "run.paused")]
     RunPaused {
         reason: String,
+        /// The step that paused it. None: a person did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepPath>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },

@@ -119,6 +119,14 @@ impl StepPath {
         self.0[last..].find('#').map_or(&self.0, |hash| &self.0[..last + hash])
     }
 
+    /// The first round of another task of the same list.
+    pub fn beside(&self, task_id: &str) -> StepPath {
+        match self.0.rsplit_once('/') {
+            Some((around, _)) => StepPath(format!("{around}/{task_id}").into()),
+            None => StepPath::top(task_id, 1),
+        }
+    }
+
     /// The same task in another round.
     pub fn in_round(&self, round: u32) -> StepPath {
         let base = self.without_round();

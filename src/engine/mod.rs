@@ -42,5 +42,7 @@ pub mod expression;
 pub mod ids;
 pub mod json;
 pub mod protocol;
+pub mod retry;
+pub mod scope;
 pub mod state;
 pub mod steps;

@@ -146,6 +146,8 @@ pub struct Step {
     pub rescues: u32,
     /// Where the attempt runs. None when none does.
     pub instance: Option<InstanceId>,
+    /// The worker that claimed the attempt.
+    pub worker: Option<String>,
     /// What it waits for, while it waits.
     pub waits: Option<Waits>,
     pub started_at: DateTime<Utc>,
@@ -166,6 +168,8 @@ pub struct Step {
     /// The payload as it was when the step began, while it is open or may be undone: attempts resolve `with` against
     /// it, so that each of them asks for the same.
     pub seen: Option<Scope>,
+    /// Its result, where it may be undone: the undo may need it.
+    pub result: Option<Arc<Value>>,
     pub approval: Option<Approval>,
     /// What a group's branches have come to.
     pub group: Option<Group>,
@@ -179,6 +183,17 @@ pub struct Step {
     pub undone: bool,
     /// Why it failed, was skipped or was cancelled.
     pub note: Option<String>,
+}
+
+impl Step {
+    /// Its attempt was lost and no other has begun: a person must resume the run first.
+    pub fn is_lost(&self) -> bool {
+        self.status == StepStatus::Running
+            && self.instance.is_none()
+            && self.worker.is_none()
+            && self.group.is_none()
+            && self.subrun.is_none()
+    }
 }
 
 /// What a waiting step waits for.
@@ -398,6 +413,8 @@ pub struct Run {
     /// Approvals that are asked again because a value was changed: until they are decided nothing starts.
     pub reopened: u32,
     pub ending: Option<Ending>,
+    /// The step that paused the run, while it is paused. None: a person did, or it is not.
+    pub paused_for: Option<StepPath>,
     /// The override that is under review.
     pub overridden: Option<Arc<Override>>,
     /// Number of events so far: the `seq` of the last entry.

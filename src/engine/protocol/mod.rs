@@ -289,6 +289,18 @@ impl Protocol {
         self.places.get(id)
     }
 
+    /// Whether the task `inner` is in the group `outer`, at any depth.
+    pub fn is_around(&self, outer: &str, inner: &str) -> bool {
+        let mut group = self.place(inner).and_then(|place| place.group.as_deref());
+        while let Some(id) = group {
+            if id == outer {
+                return true;
+            }
+            group = self.place(id).and_then(|place| place.group.as_deref());
+        }
+        false
+    }
+
     /// All tasks with where they stand, groups before what is in them.
     pub fn all(&self) -> Vec<&Place> {
         let mut all: Vec<&Place> = self.places.values().collect();
