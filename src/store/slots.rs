@@ -20,15 +20,15 @@ struct Row {
     run_id: i64,
 }
 
-/// Gives the free places of a lane to those that have waited longest: the lowest numbers. Who got one.
-pub fn give_places(connection: &mut PgConnection, lane: &Lane) -> Result<Vec<i64>, StoreError> {
+/// Gives the free places of a lane to those that have waited longest: the lowest numbers.
+pub fn give_places(connection: &mut PgConnection, lane: &Lane) -> Result<(), StoreError> {
     connection.transaction(|connection| {
         // One at a time, or two would give the same place.
         diesel::sql_query("SELECT pg_advisory_xact_lock(hashtext('hms_act.slots'), hashtext($1 || ':' || $2))")
             .bind::<Text, _>(lane.protocol_id.to_string())
             .bind::<Text, _>(&lane.key)
             .execute(connection)?;
-        let rows: Vec<Row> = diesel::sql_query(
+        diesel::sql_query(
             "WITH under_way AS (
                 SELECT count(*) AS n FROM slots WHERE protocol_id = $1 AND key = $2 AND taken),
              first AS (
@@ -38,12 +38,12 @@ pub fn give_places(connection: &mut PgConnection, lane: &Lane) -> Result<Vec<i64
                 SELECT run_id, capacity - n - row_number() OVER (ORDER BY run_id) AS room FROM first, under_way),
              fitting AS (SELECT run_id, min(room) OVER (ORDER BY run_id) AS room FROM placed)
              UPDATE slots SET taken = true FROM fitting
-             WHERE slots.run_id = fitting.run_id AND fitting.room >= 0 RETURNING slots.run_id",
+             WHERE slots.run_id = fitting.run_id AND fitting.room >= 0",
         )
         .bind::<BigInt, _>(lane.protocol_id)
         .bind::<Text, _>(&lane.key)
-        .load(connection)?;
-        Ok(rows.into_iter().map(|row| row.run_id).collect())
+        .execute(connection)?;
+        Ok(())
     })
 }
 
@@ -58,7 +58,19 @@ pub fn lanes_with_room(connection: &mut PgConnection, limit: i64) -> Result<Vec<
     .load(connection)?)
 }
 
-/// Runs that have a place and do not know it yet, from after `after`.
+/// Runs of a lane that have a place and do not know it yet.
+pub fn untold(connection: &mut PgConnection, lane: &Lane) -> Result<Vec<i64>, StoreError> {
+    let rows: Vec<Row> = diesel::sql_query(
+        "SELECT s.run_id FROM slots s JOIN runs r USING (run_id)
+         WHERE s.protocol_id = $1 AND s.key = $2 AND s.taken AND r.status = 'queued' ORDER BY s.run_id",
+    )
+    .bind::<BigInt, _>(lane.protocol_id)
+    .bind::<Text, _>(&lane.key)
+    .load(connection)?;
+    Ok(rows.into_iter().map(|row| row.run_id).collect())
+}
+
+/// The same of all lanes, from after `after`.
 pub fn to_admit(connection: &mut PgConnection, after: i64, limit: i64) -> Result<Vec<i64>, StoreError> {
     let rows: Vec<Row> = diesel::sql_query(
         "SELECT s.run_id FROM slots s JOIN runs r USING (run_id)

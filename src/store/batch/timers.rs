@@ -53,8 +53,7 @@ impl Changes {
         }
         if run.ending.is_some() {
             self.steps.push((id, RUN.to_owned()));
-            let own = effects::timers(run).into_iter().filter(|timer| timer.step.is_none());
-            self.timers.extend(own.map(|timer| (id, timer)));
+            self.timers.extend(effects::run_timer(run).map(|timer| (id, timer)));
         }
     }
 
