@@ -193,13 +193,10 @@ impl Engine {
         let definition = json!({ "tasks": tasks });
         let row = protocols::create(&mut *self.pool.get()?, None, "Five steps", &definition, "bench")?;
         let protocol = Protocol::parse(&definition).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
-        Ok(NewRun {
-            protocol_ref: ProtocolRef { id: row.id, version: 1, name: row.name },
-            protocol: Arc::new(protocol),
-            payload: json!({"license_id": 123}).as_object().cloned().unwrap_or_default(),
-            actor: Actor { name: "bench".to_owned(), roles: vec!["staff".to_owned()], via: None },
-            key: None,
-        })
+        let payload = json!({"license_id": 123}).as_object().cloned().unwrap_or_default();
+        let actor = Actor { name: "bench".to_owned(), roles: vec!["staff".to_owned()], via: None };
+        let protocol_ref = ProtocolRef { id: row.id, version: 1, name: row.name };
+        Ok(NewRun::of(protocol_ref, Arc::new(protocol), payload, actor))
     }
 
     async fn stop(self) -> anyhow::Result<()> {

@@ -115,7 +115,9 @@ impl HttpConfig {
         let url = template::fill_url(&self.url, names).map_err(|why| unfilled("url", why))?;
         let mut request = Request::new(self.method.clone(), url);
         let body = match &self.body {
-            Some(body) => Some(template::fill(body, names).map_err(|why| unfilled("body", why))?),
+            Some(body) => Some(crate::engine::json::sorted(
+                template::fill(body, names).map_err(|why| unfilled("body", why))?,
+            )),
             None if sends_input(&self.method) => Some(call.input.clone()),
             None => None,
         };

@@ -10,7 +10,8 @@ use super::event::{EventKind, Recorded};
 use super::ids::{RunId, StepPath};
 use super::protocol::{OnFailure, OnTimeout, Protocol, Task};
 use super::state::{
-    Approval, Choice, Decision, Ending, Lineage, Override, ProtocolRef, Run, RunStatus, Step, StepStatus, Waits,
+    Approval, Choice, Decision, Ending, Lineage, Override, ProtocolRef, Run, RunStatus, Step, StepStatus,
+    Waits,
 };
 use super::steps::Steps;
 use chrono::{DateTime, Utc};
@@ -30,7 +31,14 @@ pub fn begin(
     before: Option<Arc<Lineage>>,
 ) -> Option<Run> {
     let EventKind::RunQueued {
-        protocol: protocol_ref, payload, lineage, started_by, parent, rerun_of, slot, ..
+        protocol: protocol_ref,
+        payload,
+        lineage,
+        started_by,
+        parent,
+        rerun_of,
+        slot,
+        ..
     } = &first.event.kind
     else {
         return None;
@@ -174,7 +182,8 @@ fn resume(run: &mut Run) {
     run.note = run.ending.as_ref().and_then(|ending| ending.reason.clone());
     run.paused_for = None;
     // A person looked: losses are counted anew.
-    let open: Vec<StepPath> = run.open_steps().filter(|(_, step)| step.rescues > 0).map(|(path, _)| path.clone()).collect();
+    let open: Vec<StepPath> =
+        run.open_steps().filter(|(_, step)| step.rescues > 0).map(|(path, _)| path.clone()).collect();
     for path in open {
         run.steps.change(&path, |step| step.rescues = 0);
     }

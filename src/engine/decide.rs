@@ -26,7 +26,7 @@ use super::apply::{apply, begin as begin_run};
 use super::command::{Actor, Command, Context, Rejection, StartRun};
 use super::event::{Event, EventKind, Recorded};
 use super::ids::StepPath;
-use super::state::{Choice, Run, RunStatus, Slot};
+use super::state::{Run, RunStatus, Slot};
 use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::Value;
 
@@ -86,8 +86,10 @@ pub fn start(command: StartRun, context: &mut Context<'_>) -> Result<Decided, Re
 fn slot(command: &StartRun) -> Result<Option<Slot>, Rejection> {
     let Some(concurrency) = &command.protocol.concurrency else { return Ok(None) };
     let scope = vec![std::sync::Arc::new(command.payload.clone())];
-    let key = super::scope::resolve(&concurrency.key, &scope, &[])
-        .map_err(|error| Rejection::Unfit { field: "payload", message: format!("The concurrency key: {error}") })?;
+    let key = super::scope::resolve(&concurrency.key, &scope, &[]).map_err(|error| Rejection::Unfit {
+        field: "payload",
+        message: format!("The concurrency key: {error}"),
+    })?;
     let key = match key {
         Value::String(text) => text,
         other => other.to_string(),
@@ -199,7 +201,10 @@ impl Decision {
                 let word = if outcome == RunStatus::Cancelled { "being cancelled" } else { "ending as" };
                 let outcome = if outcome == RunStatus::Cancelled { "" } else { outcome.as_str() };
                 let sentence = format!("Run {} is {word} {outcome}", self.run.id);
-                Err(Rejection::NotNow(format!("{}: only what it did is still taken back.", sentence.trim_end())))
+                Err(Rejection::NotNow(format!(
+                    "{}: only what it did is still taken back.",
+                    sentence.trim_end()
+                )))
             }
         }
     }

@@ -109,7 +109,8 @@ pub fn run_timer(run: &Run) -> Option<Timer> {
 }
 
 fn step_timers(run: &Run, path: &StepPath, step: &Step) -> Vec<Timer> {
-    let moves = matches!(run.status, RunStatus::Queued | RunStatus::Running | RunStatus::Waiting) && !run.held;
+    let moves =
+        matches!(run.status, RunStatus::Queued | RunStatus::Running | RunStatus::Waiting) && !run.held;
     // While a run ends, only what is taken back still has its times.
     let withdrawn = run.ending.is_some() && path.undone().is_none();
     if !moves || withdrawn || !step.status.is_open() {

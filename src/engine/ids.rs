@@ -155,7 +155,10 @@ mod tests {
         assert!(step.is_inside(&group) && !step.is_inside(&StepPath::top("checks", 1)));
         assert_eq!((group.task_id(), group.round(), group.group()), ("checks", 2, None));
         let plain = StepPath::inside(&StepPath::top("checks", 1), None, "legal", 1);
-        assert_eq!((plain.as_str(), plain.round(), plain.without_round()), ("checks/legal", 1, "checks/legal"));
+        assert_eq!(
+            (plain.as_str(), plain.round(), plain.without_round()),
+            ("checks/legal", 1, "checks/legal")
+        );
         assert_eq!(plain.group(), Some((StepPath::top("checks", 1), None)));
     }
 

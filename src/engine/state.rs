@@ -201,9 +201,16 @@ impl Step {
 pub enum Waits {
     Approval,
     /// The next attempt, after one that failed.
-    Retry { at: DateTime<Utc> },
-    Time { at: DateTime<Utc> },
-    Event { name: String, key: Option<String> },
+    Retry {
+        at: DateTime<Utc>,
+    },
+    Time {
+        at: DateTime<Utc>,
+    },
+    Event {
+        name: String,
+        key: Option<String>,
+    },
     /// The service answered 202 and will call back.
     Callback,
     /// A worker must claim it.
@@ -474,7 +481,8 @@ impl Run {
         use super::protocol::OnFailure;
         let pauses = || self.protocol.task(path).is_some_and(|task| task.on_failure == OnFailure::Pause);
         let latest = || self.round(&path.in_round(1)) == path.round();
-        step.status == StepStatus::Failed && ((path.undone().is_some() && !step.undone) || (pauses() && latest()))
+        step.status == StepStatus::Failed
+            && ((path.undone().is_some() && !step.undone) || (pauses() && latest()))
     }
 
     /// The first task of the outermost list that has not begun.

@@ -211,7 +211,7 @@ impl Committer {
                     if stored {
                         return self.finish(group, crate::store::batch::Written::Written);
                     }
-                    if group.member.before.is_none() {
+                    if group.drew_its_number() {
                         self.run_ids.push_front(group.member.run.id.0);
                     }
                     group.into_requests()

@@ -128,16 +128,7 @@ impl Tally {
                 EventKind::RunClosed { outcome, .. } => self.closed[*outcome as usize] += 1,
                 EventKind::StepStalled { .. } => self.stalled += 1,
                 EventKind::StepRescued { .. } => self.rescued += 1,
-                EventKind::StepStarted { .. }
-                | EventKind::StepDone { .. }
-                | EventKind::StepFailed { .. }
-                | EventKind::StepSkipped { .. }
-                | EventKind::StepCancelled { .. }
-                | EventKind::ApprovalOpened { .. }
-                | EventKind::ApprovalDecided { .. }
-                | EventKind::RunPaused { .. }
-                | EventKind::RunResumed { .. }
-                | EventKind::CancelRequested { .. } => {}
+                _ => {}
             }
         }
     }

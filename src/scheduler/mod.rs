@@ -16,9 +16,9 @@ pub mod rescue;
 pub mod runs;
 pub mod timers;
 
-use crate::engine::command::{Actor, Command, Rejection};
+use crate::engine::command::{Actor, Command, Rejection, Rerun};
 use crate::engine::ids::RunId;
-use crate::engine::state::{Payload, ProtocolRef, Run};
+use crate::engine::state::{Parent, Payload, ProtocolRef, Run};
 use crate::store::Pool;
 use crate::store::batch::StartKey;
 use crate::store::error::StoreError;
@@ -71,6 +71,37 @@ pub struct NewRun {
     pub payload: Payload,
     pub actor: Actor,
     pub key: Option<StartKey>,
+    /// A number that was drawn before. None: the committer draws one.
+    pub id: Option<RunId>,
+    /// Whose name the run bears. None: the actor's.
+    pub started_by: Option<String>,
+    pub parent: Option<Parent>,
+    pub rerun: Option<Rerun>,
+    /// The salt of the lineage that a rerun continues. None: a new one.
+    pub salt: Option<[u8; 32]>,
+}
+
+impl NewRun {
+    /// A run that nobody asked for before, and that stands alone.
+    pub fn of(
+        protocol_ref: ProtocolRef,
+        protocol: Arc<crate::engine::protocol::Protocol>,
+        payload: Payload,
+        actor: Actor,
+    ) -> NewRun {
+        NewRun {
+            protocol_ref,
+            protocol,
+            payload,
+            actor,
+            key: None,
+            id: None,
+            started_by: None,
+            parent: None,
+            rerun: None,
+            salt: None,
+        }
+    }
 }
 
 /// What waits for the committer.

@@ -49,6 +49,9 @@ pub fn load(
             folded = Some(match folded {
                 Some((mut run, _)) => {
                     apply(&mut run, &recorded);
+                    if let Some(pin) = pinned(&recorded.event.kind) {
+                        run.protocol = protocols.get(connection, pin.id, pin.version)?;
+                    }
                     (run, head)
                 }
                 None => (first(connection, id, &recorded, salt, protocols)?, head),
@@ -70,7 +73,7 @@ fn first(
     let damaged = || StoreError::Corrupt(format!("run {id} does not begin with its queueing"));
     let pin = pinned(&recorded.event.kind).ok_or_else(damaged)?;
     let protocol = protocols.get(connection, pin.id, pin.version)?;
-    begin(id, recorded, protocol, salt).ok_or_else(damaged)
+    begin(id, recorded, protocol, salt, None).ok_or_else(damaged)
 }
 
 /// The event of an entry.

@@ -61,7 +61,7 @@ pub async fn start_run(
         }
     }
     let protocol_ref = ProtocolRef { id: row.id, version: row.latest_version, name: row.name };
-    let new = NewRun { protocol_ref, protocol, payload, actor: actor(who), key };
+    let new = NewRun { key, ..NewRun::of(protocol_ref, protocol, payload, actor(who)) };
     match site.scheduler.start(new).await {
         Ok(done) => Ok(done),
         Err(refused) => Err(refused_error(site, who, refused).await),
@@ -217,11 +217,15 @@ fn rejection_error(rejection: &Rejection) -> AppError {
         Rejection::AlreadyDecided { by, choice, at } => {
             conflict(json!({"decided_by": by, "decision": choice.as_str(), "decided_at": at}))
         }
-        Rejection::StaleAttempt { .. } => conflict(json!({})),
-        Rejection::UnknownApproval { .. } => AppError::NotFound(detail),
-        Rejection::FourEyes | Rejection::NotAnApprover { .. } => {
-            AppError::Forbidden { detail, missing: None }
-        }
+        Rejection::StaleAttempt { .. } | Rejection::NotNow(_) | Rejection::AskedAgain => conflict(json!({})),
+        Rejection::UnknownApproval { .. }
+        | Rejection::UnknownStep { .. }
+        | Rejection::UnknownOverride { .. } => AppError::NotFound(detail),
+        Rejection::Unfit { field, .. } => AppError::field(&format!("$.{field}"), detail),
+        Rejection::FourEyes
+        | Rejection::NotAnApprover { .. }
+        | Rejection::VotedBefore
+        | Rejection::OwnOverride => AppError::Forbidden { detail, missing: None },
     }
 }
 

@@ -39,10 +39,11 @@ pub async fn check_definition(
         }
     };
     let catalog = site.scheduler.catalog.current();
-    let dangling = protocol.uses().filter_map(|(path, used_as, name)| {
+    let dangling = protocol.uses().into_iter().filter_map(|(path, used_as, name)| {
         let (noun, known) = match used_as {
             UsedAs::Action => ("action", catalog.action(name).is_some()),
             UsedAs::Agent => ("agent", catalog.agent(name).is_some()),
+            UsedAs::Protocol => return None,
         };
         let message = format!(
             "There is no {noun} `{name}`. Register it under {noun}s first, or name another in `uses`."

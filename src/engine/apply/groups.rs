@@ -68,13 +68,18 @@ pub(super) fn account(run: &mut Run, path: &StepPath) {
     let Some((group_path, _)) = branch(run, path) else { return };
     let (Some(step), Some(place)) = (run.steps.get(path), run.protocol.place(path.task_id())) else { return };
     let sent_back = step.approval.as_ref().is_some_and(|approval| {
-        approval.decision.as_ref().is_some_and(|decision| decision.choice == crate::engine::state::Choice::Return)
+        approval
+            .decision
+            .as_ref()
+            .is_some_and(|decision| decision.choice == crate::engine::state::Choice::Return)
     });
     if step.reopened || sent_back {
         return;
     }
     let (succeeded, failed) = match (step.status, place.task.on_failure) {
-        (StepStatus::Done | StepStatus::Skipped, _) | (StepStatus::Failed, OnFailure::Continue) => (place.last, false),
+        (StepStatus::Done | StepStatus::Skipped, _) | (StepStatus::Failed, OnFailure::Continue) => {
+            (place.last, false)
+        }
         (StepStatus::Failed, OnFailure::Fail) => (false, true),
         _ => (false, false),
     };
@@ -97,7 +102,9 @@ pub(super) fn join(run: &mut Run, recorded: &Recorded) {
     let results = (0..group.branches).map(|branch| {
         let list = parallel.branches.get(if parallel.for_each.is_some() { 0 } else { branch as usize });
         let own = group.own.get(&branch);
-        let last = |list: &Vec<_>| list.iter().rev().find_map(|task: &Arc<crate::engine::protocol::Task>| own?.get(&task.saves));
+        let last = |list: &Vec<_>| {
+            list.iter().rev().find_map(|task: &Arc<crate::engine::protocol::Task>| own?.get(&task.saves))
+        };
         list.and_then(last).cloned().unwrap_or(Value::Null)
     });
     let results = Value::Array(results.collect());

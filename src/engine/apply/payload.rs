@@ -78,7 +78,9 @@ pub fn with_value(payload: &Payload, path: &[String], value: &Value) -> Result<P
             Value::Array(items) => key.parse().ok().and_then(|index: usize| items.get_mut(index)),
             _ => return Err(format!("`{here}` is {kind}, so it has no `{key}`.")),
         }
-        .ok_or_else(|| format!("There is no `{key}` in `payload{}{here}`.", if here.is_empty() { "" } else { "." }))?;
+        .ok_or_else(|| {
+            format!("There is no `{key}` in `payload{}{here}`.", if here.is_empty() { "" } else { "." })
+        })?;
     }
     match place {
         Value::Object(map) => {

@@ -31,7 +31,10 @@ impl Decision {
         }
         let as_role = may_decide(&self.run, &approval.approvers, approval.four_eyes, context.actor)?;
         if self.run.status == RunStatus::Paused {
-            let sentence = format!("Run {} is paused, so nothing is decided in it now. It must be resumed first.", self.run.id);
+            let sentence = format!(
+                "Run {} is paused, so nothing is decided in it now. It must be resumed first.",
+                self.run.id
+            );
             return Err(Rejection::NotNow(sentence));
         }
         let (path, attempt, approval) = (path.clone(), step.attempt, approval.clone());
@@ -77,7 +80,9 @@ impl Decision {
     }
 
     fn may_send_back(&self, path: &StepPath, hitl: &Hitl, reason: Option<&str>) -> Result<(), Rejection> {
-        if hitl.returns_to.is_none() {
+        // What came after an approval that is asked again has begun: there is no way back before it.
+        let again = self.run.steps.get(path).is_some_and(|step| step.reopened);
+        if hitl.returns_to.is_none() || again {
             let message = "This step cannot send the work back. Approve it or reject it.".to_owned();
             return Err(Rejection::Unfit { field: "decision", message });
         }
@@ -87,7 +92,9 @@ impl Decision {
         }
         let returns = self.run.returns.get(&path.in_round(1)).copied().unwrap_or(0);
         if returns >= hitl.max_returns {
-            let sentence = format!("The work was sent back {returns} times, and no more is allowed. Approve it or reject it.");
+            let sentence = format!(
+                "The work was sent back {returns} times, and no more is allowed. Approve it or reject it."
+            );
             return Err(Rejection::NotNow(sentence));
         }
         Ok(())

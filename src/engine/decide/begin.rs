@@ -140,7 +140,9 @@ impl Decision {
                 .map_err(|error| error.to_string())
         };
         Ok(match wait {
-            Wait::For(time) => EventKind::WaitStarted { until: Some(self.now + *time), event: None, key: None },
+            Wait::For(time) => {
+                EventKind::WaitStarted { until: Some(self.now + *time), event: None, key: None }
+            }
             Wait::Until(template) => {
                 EventKind::WaitStarted { until: Some(time(&resolve(template)?)?), event: None, key: None }
             }
@@ -171,7 +173,8 @@ impl Decision {
             Ok(Value::Object(input)) => input,
             Ok(other) => {
                 let kind = crate::engine::expression::kind_of(&other);
-                return self.fail_to_begin(path, format!("its `with` gave {kind}, where an object is needed"));
+                return self
+                    .fail_to_begin(path, format!("its `with` gave {kind}, where an object is needed"));
             }
             Err(error) => return self.fail_to_begin(path, error.to_string()),
         };

@@ -103,8 +103,13 @@ impl Decision {
         action_version: i32,
         input: &Value,
     ) -> Result<String, String> {
-        let asked =
-            Asked { protocol_id: self.run.protocol_ref.id, task_id: path.task_id(), uses, action_version, input };
+        let asked = Asked {
+            protocol_id: self.run.protocol_ref.id,
+            task_id: path.task_id(),
+            uses,
+            action_version,
+            input,
+        };
         checksum(self.run.salt.as_ref(), &asked).ok_or_else(|| {
             "the salt of this run's checksums was erased, so no step of it can begin".to_owned()
         })

@@ -46,9 +46,10 @@ impl Decision {
 
     /// Cancels open steps in these states, but for groups and for what is taken back.
     fn cancel_open(&mut self, reason: &str, which: impl Fn(StepStatus) -> bool) {
-        let open = self.run.open_steps().filter(|(path, step)| {
-            which(step.status) && step.group.is_none() && path.undone().is_none()
-        });
+        let open = self
+            .run
+            .open_steps()
+            .filter(|(path, step)| which(step.status) && step.group.is_none() && path.undone().is_none());
         let open: Vec<(StepPath, u32)> = open.map(|(path, step)| (path.clone(), step.attempt)).collect();
         for (path, attempt) in open {
             let cancelled = EventKind::StepCancelled { reason: reason.to_owned() };

@@ -140,7 +140,9 @@ impl Decision {
             match (self.run.steps.get(&path).map(|step| step.status), task.on_failure) {
                 (Some(StepStatus::Done | StepStatus::Skipped), _)
                 | (Some(StepStatus::Failed), OnFailure::Continue) => {}
-                (Some(StepStatus::Failed | StepStatus::Cancelled), OnFailure::Fail) => return Standing::Failed(path),
+                (Some(StepStatus::Failed | StepStatus::Cancelled), OnFailure::Fail) => {
+                    return Standing::Failed(path);
+                }
                 _ => return Standing::Open,
             }
         }

@@ -94,7 +94,9 @@ impl Decision {
             lost => format!("{lost} of {branches} branches failed, and {needed} must succeed"),
         };
         match failed {
-            Some((inside, step)) => format!("{count} ({inside}: {})", step.note.as_deref().unwrap_or("failed")),
+            Some((inside, step)) => {
+                format!("{count} ({inside}: {})", step.note.as_deref().unwrap_or("failed"))
+            }
             None => count,
         }
     }
@@ -102,7 +104,8 @@ impl Decision {
     /// Cancels everything that is open inside a group, innermost last to begin first.
     pub(super) fn cancel_inside(&mut self, group: &StepPath, reason: &str) {
         let inside = self.run.open_steps().filter(|(path, _)| path.is_inside(group));
-        let mut open: Vec<(StepPath, u32)> = inside.map(|(path, step)| (path.clone(), step.attempt)).collect();
+        let mut open: Vec<(StepPath, u32)> =
+            inside.map(|(path, step)| (path.clone(), step.attempt)).collect();
         open.reverse();
         for (path, attempt) in open {
             let cancelled = EventKind::StepCancelled { reason: reason.to_owned() };

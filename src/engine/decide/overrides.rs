@@ -51,17 +51,22 @@ impl Decision {
         }
         let new_value = match choice {
             OverrideChoice::Approve | OverrideChoice::Reject => None,
-            OverrideChoice::Modify => Some(new_value.or_else(|| filed.new_value.clone()).ok_or_else(|| {
-                let message = "Modifying needs the new values: an object that is merged into the payload.";
-                Rejection::Unfit { field: "new_value", message: message.to_owned() }
-            })?),
+            OverrideChoice::Modify => {
+                Some(new_value.or_else(|| filed.new_value.clone()).ok_or_else(|| {
+                    let message =
+                        "Modifying needs the new values: an object that is merged into the payload.";
+                    Rejection::Unfit { field: "new_value", message: message.to_owned() }
+                })?)
+            }
         };
         if let Some(values) = &new_value {
             self.fits(&merged(&self.run.payload, values))?;
         }
         let via = context.actor.via.clone();
-        let changes = new_value.as_ref().is_some_and(|values| merged(&self.run.payload, values) != *self.run.payload);
-        let decided = EventKind::OverrideDecided { id, choice, reason: reason.clone(), new_value, via: via.clone() };
+        let changes =
+            new_value.as_ref().is_some_and(|values| merged(&self.run.payload, values) != *self.run.payload);
+        let decided =
+            EventKind::OverrideDecided { id, choice, reason: reason.clone(), new_value, via: via.clone() };
         self.emit_run(decided, context.actor);
         let why = reason.unwrap_or_else(|| filed.reason.clone());
         match choice {

@@ -93,8 +93,11 @@ impl Decision {
         let failed = EventKind::StepFailed { error: error.clone(), retryable };
         self.emit_step(step, attempt, failed, &Actor::system());
         let pauses = self.run.protocol.task(step).is_some_and(|task| task.on_failure == OnFailure::Pause);
-        let waits_for_a_person =
-            if self.run.ending.is_some() { step.undone().is_some() } else { pauses && step.undone().is_none() };
+        let waits_for_a_person = if self.run.ending.is_some() {
+            step.undone().is_some()
+        } else {
+            pauses && step.undone().is_none()
+        };
         if waits_for_a_person && self.run.status != RunStatus::Paused && !self.run.held {
             self.pause_for(step, &error);
         }

@@ -12,13 +12,15 @@ impl Decision {
             return Err(Rejection::NotPaused { run: self.run.id, status: self.run.status });
         }
         if let Some(filed) = &self.run.overridden {
-            let sentence = format!("Override {} is under review. Whoever decides it lets the run go on.", filed.id.0);
+            let sentence =
+                format!("Override {} is under review. Whoever decides it lets the run go on.", filed.id.0);
             return Err(Rejection::NotNow(sentence));
         }
         let cause = self.run.paused_for.as_ref();
         let holding = cause.and_then(|path| self.run.steps.get_key_value(path));
         if let Some((path, _)) = holding.filter(|(path, step)| self.run.holds(path, step)) {
-            let sentence = format!("{path} failed, and the run waits for a decision about it: retry it, or skip it.");
+            let sentence =
+                format!("{path} failed, and the run waits for a decision about it: retry it, or skip it.");
             return Err(Rejection::NotNow(sentence));
         }
         self.go_on(reason, context);

@@ -41,7 +41,9 @@ impl Decision {
                 return self.not_ending();
             }
             if self.run.protocol.task(path).is_some() {
-                return Err(Rejection::NotNow(format!("{path} has not begun: skip it when its turn has come.")));
+                return Err(Rejection::NotNow(format!(
+                    "{path} has not begun: skip it when its turn has come."
+                )));
             }
             return Err(Rejection::UnknownStep { run: self.run.id, step: path.clone() });
         };

@@ -60,9 +60,8 @@ impl Decision {
         let checksum = self.checksum(step, uses, entry.version, &input)?;
         let undone = found.checksum.clone().unwrap_or_default();
         let begun = self.run.steps.get(&step.undo()).and_then(|undo| undo.idempotency_key.clone());
-        let key = begun.unwrap_or_else(|| {
-            undo_key(self.run.lineage, step, &undone, self.undos_before(&undone))
-        });
+        let key =
+            begun.unwrap_or_else(|| undo_key(self.run.lineage, step, &undone, self.undos_before(&undone)));
         Ok(EventKind::StepStarted {
             kind: "undo".to_owned(),
             uses: uses.to_owned(),

@@ -216,7 +216,10 @@ pub enum Wait {
     /// An RFC 3339 time, or an expression that gives one.
     Until(Template),
     /// An outside event of this name, and with this key where one is given.
-    Event { name: String, key: Option<Template> },
+    Event {
+        name: String,
+        key: Option<Template>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -274,7 +277,12 @@ impl Protocol {
     }
 
     /// The protocol with its tasks, each found by its id. The ids must be unique.
-    fn new(name: Option<String>, description: Option<String>, input: Option<Value>, tasks: Vec<Arc<Task>>) -> Protocol {
+    fn new(
+        name: Option<String>,
+        description: Option<String>,
+        input: Option<Value>,
+        tasks: Vec<Arc<Task>>,
+    ) -> Protocol {
         let places = place::places(&tasks);
         Protocol { name, description, input, schedule: None, concurrency: None, tasks, places }
     }
@@ -328,7 +336,9 @@ impl Protocol {
             match &place.task.work {
                 Work::Script(call) => {
                     uses.push((path(), UsedAs::Action, call.uses.as_str()));
-                    uses.extend(call.undo.as_deref().map(|undo| (format!("{}.undo", path()), UsedAs::Action, undo)));
+                    uses.extend(
+                        call.undo.as_deref().map(|undo| (format!("{}.undo", path()), UsedAs::Action, undo)),
+                    );
                 }
                 Work::Agent(call) => uses.push((path(), UsedAs::Agent, call.uses.as_str())),
                 Work::Protocol(call) => uses.push((path(), UsedAs::Protocol, call.uses.as_str())),

@@ -26,7 +26,8 @@ pub struct Place {
 /// Every task by its id.
 pub(super) fn places(tasks: &[Arc<Task>]) -> HashMap<String, Place> {
     let mut places = HashMap::new();
-    let outermost = tasks.iter().enumerate().map(|(index, task)| (format!("$.tasks[{index}]"), task)).collect();
+    let outermost =
+        tasks.iter().enumerate().map(|(index, task)| (format!("$.tasks[{index}]"), task)).collect();
     add(&mut places, outermost, None, 0, &[]);
     places
 }

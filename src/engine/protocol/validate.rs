@@ -1,7 +1,9 @@
 //! From a JSON document to a [`Protocol`], naming everything that is wrong with it at once.
 
 use super::reader::Reader;
-use super::{Approvers, Hitl, Invocation, MAX_TASKS, OnReject, Problem, Protocol, Task, Work};
+use super::{
+    Approvers, Hitl, Invocation, MAX_TASKS, OnFailure, OnReject, OnTimeout, Problem, Protocol, Task, Work,
+};
 use crate::engine::expression::{Expression, Template, kind_of};
 use crate::engine::json;
 use serde_json::Value;
@@ -48,7 +50,11 @@ pub(super) fn protocol(document: &Value) -> Result<Protocol, Vec<Problem>> {
     }
     let tasks = tasks(&mut reader);
     let problems = reader.finish(LATER_PROTOCOL_FIELDS);
-    if problems.is_empty() { Ok(Protocol { name, description, input, tasks }) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(Protocol::new(name, description, input, tasks.into_iter().map(std::sync::Arc::new).collect()))
+    } else {
+        Err(problems)
+    }
 }
 
 fn check_input_schema(schema: &Value, reader: &mut Reader<'_>) {
@@ -126,7 +132,16 @@ fn task(reader: &mut Reader<'_>) -> Option<Task> {
     reader.choice("on_timeout", &[("flag", ())]);
     let work = work(reader, id.as_deref().unwrap_or_default());
     let id = id?;
-    Some(Task { saves: saves.unwrap_or_else(|| id.clone()), id, title, when, max_time, work: work? })
+    Some(Task {
+        saves: saves.unwrap_or_else(|| id.clone()),
+        id,
+        title,
+        when,
+        max_time,
+        on_timeout: OnTimeout::Flag,
+        on_failure: OnFailure::Fail,
+        work: work?,
+    })
 }
 
 fn condition(reader: &mut Reader<'_>) -> Option<Expression> {
@@ -148,7 +163,7 @@ fn work(reader: &mut Reader<'_>, id: &str) -> Option<Work> {
     match kind.as_str() {
         Some("script") => Some(Work::Script(invocation(reader, id))),
         Some("agent") => Some(Work::Agent(invocation(reader, id))),
-        Some("hitl") => Some(Work::Hitl(hitl(reader))),
+        Some("hitl") => Some(Work::Hitl(Box::new(hitl(reader)))),
         Some(later @ ("parallel" | "wait" | "protocol")) => {
             let message = format!(
                 "`{later}` tasks are not part of this version of HMS-ACT. Use `script`, `agent` or `hitl`."
@@ -177,7 +192,7 @@ fn invocation(reader: &mut Reader<'_>, id: &str) -> Invocation {
             None
         }
     });
-    Invocation { uses, with }
+    Invocation { uses, with, retry: None, undo: None }
 }
 
 fn hitl(reader: &mut Reader<'_>) -> Hitl {
@@ -185,7 +200,18 @@ fn hitl(reader: &mut Reader<'_>) -> Hitl {
     let four_eyes = reader.flag("four_eyes").unwrap_or(true);
     let on_reject = reader.choice("on_reject", &[("end", OnReject::End), ("continue", OnReject::Continue)]);
     let due = reader.minutes("due_minutes");
-    Hitl { approvers, four_eyes, on_reject: on_reject.unwrap_or(OnReject::End), due }
+    Hitl {
+        approvers,
+        quorum: 1,
+        four_eyes,
+        on_reject: on_reject.unwrap_or(OnReject::End),
+        form: None,
+        due,
+        remind: None,
+        escalate_to: None,
+        returns_to: None,
+        max_returns: 3,
+    }
 }
 
 fn approvers(reader: &mut Reader<'_>) -> Approvers {

@@ -31,8 +31,9 @@ pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result
     let (mut ids, mut titles, mut approvers, mut four_eyes, mut due) =
         (vec![], vec![], vec![], vec![], vec![]);
     for row in &opened {
-        if let EventKind::ApprovalOpened { approval, title, approvers: who, four_eyes: eyes, due_at } =
-            row.kind
+        if let EventKind::ApprovalOpened {
+            approval, title, approvers: who, four_eyes: eyes, due_at, ..
+        } = row.kind
         {
             ids.push(approval.0);
             titles.push(title.as_str());
@@ -81,6 +82,7 @@ fn ended(member: &Member) -> impl Iterator<Item = Ended<'_>> {
             let status = match decision {
                 Choice::Approve => "approved",
                 Choice::Reject => "rejected",
+                Choice::Return => "returned",
             };
             let (by, at) = (Some(recorded.actor.as_str()), Some(recorded.at));
             return Some(Ended {

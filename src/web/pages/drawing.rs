@@ -7,7 +7,7 @@ use crate::engine::protocol::{Hitl, OnReject, Protocol, Task, Work};
 
 /// The drawing of a protocol, in order.
 pub fn tasks(protocol: &Protocol) -> Vec<View> {
-    protocol.tasks.iter().map(task).collect()
+    protocol.tasks.iter().map(|it| task(it)).collect()
 }
 
 fn task(task: &Task) -> View {
@@ -17,6 +17,9 @@ fn task(task: &Task) -> View {
         Work::Hitl(hitl) => {
             (TaskKind::Person, format!("{} decides", approvers::capital(&hitl.approvers.in_words())))
         }
+        Work::Parallel(_) => (TaskKind::Automatic, "Side by side".to_owned()),
+        Work::Wait(_) => (TaskKind::Automatic, "A wait".to_owned()),
+        Work::Protocol(call) => (TaskKind::Automatic, format!("Another protocol: {}", call.uses)),
     };
     View { title: task.label(), id: task.id.clone(), kind, what, notes: notes(task), inner: false }
 }

@@ -120,7 +120,7 @@ fn read(run: &Run, task: &Task) -> reading::Reading {
     let Some(result) = run.payload.get(&task.saves) else { return reading::Reading::default() };
     match &task.work {
         Work::Agent(call) => reading::read(result, Some(&call.uses)),
-        Work::Script(_) | Work::Hitl(_) => reading::read(result, None),
+        _ => reading::read(result, None),
     }
 }
 
@@ -129,6 +129,9 @@ fn by(work: &Work) -> &'static str {
         Work::Script(_) => "Automatic",
         Work::Agent(_) => "AI agent",
         Work::Hitl(_) => "A person decides",
+        Work::Parallel(_) => "Side by side",
+        Work::Wait(_) => "A wait",
+        Work::Protocol(_) => "Another protocol",
     }
 }
 
@@ -155,6 +158,7 @@ pub fn decided(choice: Choice) -> Status {
     match choice {
         Choice::Approve => Status::approved(),
         Choice::Reject => Status::rejected(),
+        Choice::Return => Status::cancelled(),
     }
 }
 
@@ -167,6 +171,7 @@ fn step_sentence(run: &Run, step: &Step) -> Option<String> {
             let verb = match decision.choice {
                 Choice::Approve => "Approved",
                 Choice::Reject => "Rejected",
+                Choice::Return => "Sent back",
             };
             let why = decision.reason.as_deref().map_or(".".to_owned(), |why| format!(": {}", stop(why)));
             format!("{verb} by {}{why}", decision.by)

@@ -106,7 +106,7 @@ fn of_event(recorded: &Recorded, run: i64, protocol: Option<&Protocol>) -> Strin
             None => format!("{step} is done."),
         },
         EventKind::StepFailed { error, .. } => format!("{step} failed: {}", sentence(error)),
-        EventKind::StepSkipped { reason } => format!("{step} was skipped: {}", sentence(reason)),
+        EventKind::StepSkipped { reason, .. } => format!("{step} was skipped: {}", sentence(reason)),
         EventKind::StepCancelled { reason } => format!("{step} was cancelled: {}", sentence(reason)),
         EventKind::StepRescued { reason, .. } => format!("{step} was taken over: {}", sentence(reason)),
         EventKind::StepStalled { .. } => format!("{step} takes longer than its time limit."),
@@ -115,11 +115,12 @@ fn of_event(recorded: &Recorded, run: i64, protocol: Option<&Protocol>) -> Strin
             let verb = match decision {
                 Choice::Approve => "approved",
                 Choice::Reject => "rejected",
+                Choice::Return => "sent back",
             };
             let why = reason.as_deref().map_or(".".to_owned(), |reason| format!(": {}", sentence(reason)));
             format!("{} {verb} {step}{why}", recorded.actor)
         }
-        EventKind::RunPaused { reason } => format!("The run was paused: {}", sentence(reason)),
+        EventKind::RunPaused { reason, .. } => format!("The run was paused: {}", sentence(reason)),
         EventKind::RunResumed { reason, .. } => {
             format!("{} let the run go on: {}", recorded.actor, sentence(reason))
         }
@@ -127,6 +128,7 @@ fn of_event(recorded: &Recorded, run: i64, protocol: Option<&Protocol>) -> Strin
             format!("{} cancelled the run: {}", recorded.actor, sentence(reason))
         }
         EventKind::RunClosed { outcome, .. } => closing(*outcome).to_owned(),
+        other => format!("{step} {}", facts::words(other.type_name())),
     }
 }
 
@@ -159,10 +161,10 @@ fn status_of(kind: &EventKind) -> Option<Status> {
         EventKind::StepStalled { .. } => Some(Status::stalled()),
         EventKind::ApprovalOpened { approvers, .. } => Some(Status::waiting_for(&approvers.in_words())),
         EventKind::ApprovalDecided { decision: Choice::Approve, .. } => Some(Status::approved()),
-        EventKind::ApprovalDecided { decision: Choice::Reject, .. } => Some(Status::rejected()),
+        EventKind::ApprovalDecided { .. } => Some(Status::rejected()),
         EventKind::RunPaused { .. } => Some(Status::paused()),
         EventKind::RunClosed { outcome, .. } => Some(Status::of_run(*outcome, None)),
-        EventKind::StepRescued { .. } | EventKind::CancelRequested { .. } => None,
+        _ => None,
     }
 }
 

@@ -40,7 +40,7 @@ fn run(row: StoredRun, protocol: &Protocol) -> Result<RunRow, StoreError> {
     let at = row.current_step.as_deref().map(StepPath::from_log);
     let whom = at.as_ref().and_then(|at| match &protocol.task(at)?.work {
         Work::Hitl(hitl) => Some(hitl.approvers.in_words()),
-        Work::Script(_) | Work::Agent(_) => None,
+        _ => None,
     });
     Ok(RunRow {
         href: format!("/runs/{}", row.run_id),
