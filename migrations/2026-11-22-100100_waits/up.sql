@@ -22,7 +22,8 @@ CREATE TABLE events (
     received_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- A delivery that is repeated under the same key is the same event.
     idempotency_key text CHECK (length(idempotency_key) BETWEEN 1 AND 255),
-    body_hash       bytea NOT NULL,
+    -- SHA-256 of what was sent under the key.
+    body_hash       bytea,
     -- The runs that it was matched with.
     delivered_to    bigint[] NOT NULL DEFAULT '{}',
     -- When the first of them had it. NULL: it is kept for whoever waits for it next.

@@ -129,6 +129,8 @@ pub struct Principal {
 pub enum Permission {
     /// Start runs.
     StartRun,
+    /// Tell the runs of an outside event.
+    SendEvent,
     /// See a run, its plan, payload and entries.
     ReadRun,
     /// Cancel a run.
@@ -153,7 +155,7 @@ impl Permission {
     /// The scopes of which one is needed; the first is the one that a refusal names.
     pub fn needs(self) -> &'static [Scope] {
         match self {
-            Permission::StartRun | Permission::CancelRun => &[Scope::RunsWrite],
+            Permission::StartRun | Permission::SendEvent | Permission::CancelRun => &[Scope::RunsWrite],
             Permission::ReadRun => &[Scope::RunsRead, Scope::LogRead],
             Permission::ReadApprovals => &[Scope::ApprovalsDecide, Scope::RunsRead],
             Permission::Decide => &[Scope::ApprovalsDecide],

@@ -86,7 +86,9 @@ impl Events {
                 let payloads = events::payloads(connection, &ids.into_iter().collect::<Vec<_>>())?;
                 Ok((found, payloads.into_iter().collect::<HashMap<_, _>>()))
             };
-            let Some((found, payloads)) = with_connection(&self.pool, "reading events", read).await else { return };
+            let Some((found, payloads)) = with_connection(&self.pool, "reading events", read).await else {
+                return;
+            };
             let deliveries = found.iter().filter_map(|delivery| {
                 let payload = payloads.get(&delivery.event_id)?;
                 Some(self.hand_over(delivery, payload.clone()))
@@ -102,7 +104,9 @@ impl Events {
     async fn hand_over(&self, delivery: &Delivery, payload: Value) {
         let (run, step) = (RunId(delivery.run_id), StepPath::from_log(&delivery.step));
         let command = Command::ReceiveEvent { step: step.clone(), event: delivery.event_id, payload };
-        let Err(Refused::Rejected(_)) = self.scheduler.act(run, command, Actor::system()).await else { return };
+        let Err(Refused::Rejected(_)) = self.scheduler.act(run, command, Actor::system()).await else {
+            return;
+        };
         let Ok(run) = self.scheduler.look(run).await else { return };
         let waits = |step: &StepPath| {
             let step = run.steps.get(step)?;

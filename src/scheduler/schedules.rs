@@ -101,7 +101,9 @@ impl Schedules {
         if let Some(run) = found.started {
             // What was missed since is of the same gap.
             let next = schedule.next_after(due.max(now - LATE));
-            return self.advance(&row, Next { next_at: next, started: Some((due, run)), waiting: false }, None).await;
+            return self
+                .advance(&row, Next { next_at: next, started: Some((due, run)), waiting: false }, None)
+                .await;
         }
         let mut plan = plan(schedule, due, now);
         if found.last_is_open {
@@ -110,7 +112,9 @@ impl Schedules {
                 Overlap::Skip => return self.skip(&row, &plan, found.name).await,
                 Overlap::Wait if row.waiting => return,
                 Overlap::Wait => {
-                    return self.advance(&row, Next { next_at: row.next_at, started: None, waiting: true }, None).await;
+                    return self
+                        .advance(&row, Next { next_at: row.next_at, started: None, waiting: true }, None)
+                        .await;
                 }
             }
         }

@@ -76,9 +76,9 @@ impl Slots {
 
     async fn admit(&self, runs: Vec<i64>) {
         // Refused: it was told before, or it is over.
-        join_all(runs.into_iter().map(|run| {
-            self.scheduler.act(RunId(run), Command::AdmitRun, Actor::system())
-        }))
+        join_all(
+            runs.into_iter().map(|run| self.scheduler.act(RunId(run), Command::AdmitRun, Actor::system())),
+        )
         .await;
     }
 }

@@ -118,7 +118,9 @@ impl Subruns {
         let (run, step) = (RunId(row.child_run_id), StepPath::from_log(&row.step));
         let command = Command::SubrunEnded { step, run, outcome, payload, note };
         let parent = RunId(row.run_id);
-        let Err(Refused::Rejected(_)) = self.scheduler.act(parent, command, Actor::system()).await else { return };
+        let Err(Refused::Rejected(_)) = self.scheduler.act(parent, command, Actor::system()).await else {
+            return;
+        };
         // The step ended otherwise, which should have withdrawn it.
         let Ok(parent) = self.scheduler.look(parent).await else { return };
         let step = parent.steps.get(&StepPath::from_log(&row.step));

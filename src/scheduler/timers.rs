@@ -72,7 +72,12 @@ async fn fire(scheduler: &Scheduler, pool: &Pool, timer: &DueTimer) {
     let (stale, version) = (timer.clone(), run.version);
     let drop = move |connection: &mut _| timers::drop_stale(connection, &stale, version);
     if with_connection(pool, "dropping a timer", drop).await == Some(true) {
-        tracing::warn!(run.id = timer.run_id, step = timer.step, kind = timer.kind, "a timer of nothing was dropped");
+        tracing::warn!(
+            run.id = timer.run_id,
+            step = timer.step,
+            kind = timer.kind,
+            "a timer of nothing was dropped"
+        );
     }
 }
 

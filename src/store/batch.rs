@@ -172,10 +172,8 @@ fn give_back_keys(
 ) -> Result<(), StoreError> {
     let refused = |outcome: &Written| matches!(outcome, Written::Full | Written::NotWanted);
     let pairs = members.iter().zip(outcomes).filter(|(_, outcome)| refused(outcome));
-    let ids: Vec<i64> = pairs
-        .filter(|(member, _)| member.start_key.is_some())
-        .map(|(member, _)| member.run.id.0)
-        .collect();
+    let ids: Vec<i64> =
+        pairs.filter(|(member, _)| member.start_key.is_some()).map(|(member, _)| member.run.id.0).collect();
     if !ids.is_empty() {
         diesel::sql_query("DELETE FROM start_keys WHERE run_id = ANY($1)")
             .bind::<Array<BigInt>, _>(ids)

@@ -4,6 +4,7 @@
 //! that does. A match is a committed row, so no crash loses a delivery. Both sides commit before they look for the
 //! other: the event before its waits are looked for, the wait before its event is; so one of them finds the other.
 
+use super::batch::StartKey;
 use super::error::StoreError;
 use super::schema::events;
 use diesel::prelude::*;
@@ -22,9 +23,8 @@ pub struct NewEvent {
     pub key: Option<String>,
     pub payload: Value,
     pub received_by: String,
-    pub idempotency_key: Option<String>,
-    /// SHA-256 of the request's canonical name and body.
-    pub body_hash: Vec<u8>,
+    /// A delivery that is repeated under the same key is the same event.
+    pub idempotency_key: Option<StartKey>,
 }
 
 /// What became of a delivery.
@@ -41,36 +41,21 @@ pub enum Received {
 
 /// Keeps an event.
 pub fn receive(connection: &mut PgConnection, new: &NewEvent) -> Result<Received, StoreError> {
-    let same_key = events::received_by
-        .nullable()
-        .eq(&new.received_by)
-        .and(events::idempotency_key.eq(&new.idempotency_key));
-    let earlier = |connection: &mut PgConnection| -> Result<Option<Received>, StoreError> {
-        if new.idempotency_key.is_none() {
-            return Ok(None);
-        }
-        let found: Option<(i64, Vec<u8>)> = events::table
-            .filter(same_key)
-            .select((events::id, events::body_hash))
-            .first(connection)
-            .optional()?;
-        let same = |(id, hash)| if hash == new.body_hash { Received::Again(id) } else { Received::KeyReused };
-        Ok(found.map(same))
-    };
-    if let Some(again) = earlier(connection)? {
-        return Ok(again);
+    if let Some(earlier) = earlier(connection, new)? {
+        return Ok(earlier);
     }
     if kept(connection)? >= MOST_KEPT {
         return Ok(Received::TooMany);
     }
+    let key = new.idempotency_key.as_ref();
     let id: Option<i64> = diesel::insert_into(events::table)
         .values((
             events::name.eq(&new.name),
             events::key.eq(&new.key),
             events::payload.eq(&new.payload),
             events::received_by.eq(&new.received_by),
-            events::idempotency_key.eq(&new.idempotency_key),
-            events::body_hash.eq(&new.body_hash),
+            events::idempotency_key.eq(key.map(|key| key.key.as_str())),
+            events::body_hash.eq(key.map(|key| key.body_hash.as_slice())),
         ))
         .on_conflict_do_nothing()
         .returning(events::id)
@@ -79,9 +64,21 @@ pub fn receive(connection: &mut PgConnection, new: &NewEvent) -> Result<Received
     match id {
         Some(id) => Ok(Received::New(id)),
         // Of two deliveries at once the other was first.
-        None => earlier(connection)?
-            .ok_or_else(|| StoreError::Corrupt("an event was refused as one that is not there".to_owned())),
+        None => earlier(connection, new)?
+            .ok_or_else(|| StoreError::Corrupt("an event was refused for one that is not there".to_owned())),
     }
+}
+
+/// What was received under the same key before.
+fn earlier(connection: &mut PgConnection, new: &NewEvent) -> Result<Option<Received>, StoreError> {
+    let Some(key) = &new.idempotency_key else { return Ok(None) };
+    let found: Option<(i64, Option<Vec<u8>>)> = events::table
+        .filter(events::received_by.eq(&new.received_by).and(events::idempotency_key.eq(&key.key)))
+        .select((events::id, events::body_hash))
+        .first(connection)
+        .optional()?;
+    let same = |hash: Option<Vec<u8>>| hash.as_ref() == Some(&key.body_hash);
+    Ok(found.map(|(id, hash)| if same(hash) { Received::Again(id) } else { Received::KeyReused }))
 }
 
 /// How many events nobody took, counted up to the most.
@@ -213,14 +210,15 @@ pub fn deliveries(
 
 /// What these events say.
 pub fn payloads(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<(i64, Value)>, StoreError> {
-    Ok(events::table
-        .filter(events::id.eq_any(ids))
-        .select((events::id, events::payload))
-        .load(connection)?)
+    Ok(events::table.filter(events::id.eq_any(ids)).select((events::id, events::payload)).load(connection)?)
 }
 
 /// Removes a wait that its run, at this version, does not have.
-pub fn drop_stale(connection: &mut PgConnection, delivery: &Delivery, version: u64) -> Result<(), StoreError> {
+pub fn drop_stale(
+    connection: &mut PgConnection,
+    delivery: &Delivery,
+    version: u64,
+) -> Result<(), StoreError> {
     diesel::sql_query(
         "DELETE FROM event_waits w USING runs r
          WHERE w.run_id = $1 AND w.step = $2 AND r.run_id = w.run_id AND r.version = $3",

@@ -63,7 +63,7 @@ pub fn list(
 pub fn follow(connection: &mut PgConnection, parsed: &ProtocolCache) -> Result<(), StoreError> {
     let behind: Vec<(i64, i32)> = protocols::table
         .left_join(schedules::table)
-        .filter(schedules::version.is_null().or(schedules::version.ne(protocols::latest_version.nullable())))
+        .filter(schedules::version.nullable().is_distinct_from(protocols::latest_version.nullable()))
         .order(protocols::id.asc())
         .select((protocols::id, protocols::latest_version))
         .load(connection)?;

@@ -144,7 +144,7 @@ diesel::table! {
         received_by -> Text,
         received_at -> Timestamptz,
         idempotency_key -> Nullable<Text>,
-        body_hash -> Bytea,
+        body_hash -> Nullable<Bytea>,
         delivered_to -> Array<Int8>,
         taken_at -> Nullable<Timestamptz>,
     }

@@ -9,6 +9,7 @@ use crate::auth::policy::{Permission, Principal, Resource};
 use crate::engine::command::{Command, Rejection};
 use crate::engine::ids::{ApprovalId, RunId};
 use crate::engine::state::{Choice, Payload, ProtocolRef, Run};
+use crate::scheduler::input::{input_problems, overwritten};
 use crate::scheduler::{Done, NewRun, Refused};
 use crate::store::batch::StartKey;
 use crate::store::error::StoreError;
@@ -49,15 +50,11 @@ pub async fn start_run(
         return Err(AppError::field("$.protocol_id", message));
     };
     let payload = crate::engine::json::normalise_map(payload);
-    let taken = protocol.tasks.iter().filter(|task| payload.contains_key(&task.saves));
-    let taken: Vec<FieldError> = taken.map(|task| overwritten(&task.saves, &task.id)).collect();
-    if !taken.is_empty() {
-        return Err(AppError::Unprocessable { errors: taken });
-    }
-    if let Some(schema) = &protocol.input {
-        let errors = input_errors(schema, &payload)?;
-        if !errors.is_empty() {
-            return Err(AppError::Unprocessable { errors });
+    for problems in [overwritten(&protocol, &payload), input_problems(&protocol, &payload)] {
+        if !problems.is_empty() {
+            return Err(AppError::Unprocessable {
+                errors: problems.into_iter().map(FieldError::from).collect(),
+            });
         }
     }
     let protocol_ref = ProtocolRef { id: row.id, version: row.latest_version, name: row.name };
@@ -79,26 +76,6 @@ async fn started_before(site: &Site, key: &StartKey) -> Result<Option<Done>, App
     }
     let run = site.scheduler.look(RunId(run_id)).await.map_err(|refused| plain_refusal(&refused))?;
     Ok(Some(Done { run, repeated: true }))
-}
-
-/// A field of the payload that a step's result would overwrite without a word.
-fn overwritten(key: &str, task: &str) -> FieldError {
-    FieldError {
-        path: format!("$.payload.{key}"),
-        message: format!("is where the result of the task `{task}` goes. Use another name for this field."),
-    }
-}
-
-/// What of a payload does not fit the protocol's input schema, each with its JSON path.
-fn input_errors(schema: &Value, payload: &Payload) -> Result<Vec<FieldError>, AppError> {
-    let validator =
-        jsonschema::validator_for(schema).map_err(|error| AppError::internal(anyhow::anyhow!("{error}")))?;
-    let payload = Value::Object(payload.clone());
-    let errors = validator.iter_errors(&payload).take(50).map(|error| FieldError {
-        path: format!("$.payload{}", error.instance_path().to_string().replace('/', ".")),
-        message: format!("{error}."),
-    });
-    Ok(errors.collect())
 }
 
 /// A run, for somebody who may see it.
@@ -196,6 +173,11 @@ fn plain_refusal(refused: &Refused) -> AppError {
             "Idempotency-Key",
             "This key was already used with another body. Send the same body, or use a new key.",
         ),
+        Refused::Full { key, limit } => AppError::Conflict {
+            detail: refused.to_string(),
+            fields: json!({"key": key, "limit": limit}).as_object().cloned().unwrap_or_default(),
+        },
+        Refused::NotWanted => AppError::conflict(refused.to_string()),
         Refused::Unwritable => AppError::internal(anyhow::anyhow!("{refused}")),
         Refused::Unavailable => AppError::Unavailable {
             detail: "The database does not answer, so nothing was done. Try again in a moment.".to_owned(),

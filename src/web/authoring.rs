@@ -9,6 +9,7 @@ use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::protocols::{self, ProtocolRow};
 use crate::store::registry::{self, COMPUTE, Registered};
+use crate::store::schedules;
 use crate::store::users;
 use serde_json::{Value, json};
 
@@ -97,12 +98,14 @@ pub async fn create_protocol(
     site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
     refuse(check_definition(site, &definition, "$.definition").await?)?;
     let by = who.user.clone();
-    site.change(who, move |connection| {
+    let created = site.change(who, move |connection| {
         let row = protocols::create(connection, None, &name, &definition, &by)?;
         let detail = json!({"protocol": row.id, "name": row.name, "version": 1});
         Ok((row, Some(("protocol.created", detail))))
-    })
-    .await
+    });
+    let created = created.await?;
+    published(site).await?;
+    Ok(created)
 }
 
 /// The next version of a protocol. `expected`: the version that the author saw.
@@ -128,7 +131,19 @@ pub async fn save_protocol(
         });
         Ok((row, told))
     });
-    saved.await?.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))
+    let saved = saved.await?.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))?;
+    published(site).await?;
+    Ok(saved)
+}
+
+/// What follows from the latest versions, once they are committed: their schedules, and the names that others use.
+async fn published(site: &Site) -> Result<(), AppError> {
+    let scheduler = site.scheduler.clone();
+    site.read(move |connection| {
+        schedules::follow(connection, scheduler.protocols())?;
+        scheduler.catalog.refresh(connection)
+    })
+    .await
 }
 
 /// A new action or agent.

@@ -10,6 +10,7 @@
 use super::request_id;
 use crate::auth::limits::Wait;
 use crate::auth::policy::Refusal;
+use crate::engine::protocol;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -232,6 +233,12 @@ impl ResponseError for AppError {
         let mut response = HttpResponse::build(self.status_code()).content_type(CONTENT_TYPE).body(body);
         self.add_headers(&mut response);
         response
+    }
+}
+
+impl From<protocol::Problem> for FieldError {
+    fn from(problem: protocol::Problem) -> FieldError {
+        FieldError { path: problem.path, message: problem.message }
     }
 }
 

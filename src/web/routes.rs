@@ -1,6 +1,6 @@
 //! Every URL, in one table. The published description of the API (`api::openapi`) is held against it.
 
-use super::api::{approvals, docs, log, protocols, registry, replay, runs, service};
+use super::api::{approvals, docs, events, log, protocols, registry, replay, runs, schedules, service};
 use super::{pages, problem::AppError, static_files};
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig, get, resource, to};
@@ -20,6 +20,8 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/approvals", &[(Method::GET, |get| get.to(approvals::index))]),
     ("/acts/approvals/{id}", &[(Method::GET, |get| get.to(approvals::show))]),
     ("/acts/approvals/{id}/decision", &[(Method::POST, |post| post.to(approvals::decide))]),
+    ("/acts/events/{name}", &[(Method::POST, |post| post.to(events::receive))]),
+    ("/acts/schedules", &[(Method::GET, |get| get.to(schedules::index))]),
     (
         "/acts/protocols",
         &[(Method::GET, |get| get.to(protocols::index)), (Method::POST, |post| post.to(protocols::create))],

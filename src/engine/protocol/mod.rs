@@ -3,6 +3,7 @@
 //! Owns the language (DESIGN: "Protocol language"). [`Protocol::parse`] is the only way to get one, so that
 //! whatever holds a `Protocol` holds a valid one. Everything wrong with a document is named at once.
 
+pub mod cron;
 mod place;
 mod reader;
 mod validate;

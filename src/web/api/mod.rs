@@ -2,6 +2,7 @@
 
 pub mod approvals;
 pub mod docs;
+pub mod events;
 pub mod log;
 pub mod openapi;
 pub mod protocols;
@@ -9,6 +10,7 @@ pub mod query;
 pub mod registry;
 pub mod replay;
 pub mod runs;
+pub mod schedules;
 pub mod service;
 
 use super::json::{Fields, parse_object};

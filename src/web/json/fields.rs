@@ -88,6 +88,11 @@ impl Fields {
         }
     }
 
+    /// The same if it is there; null counts as not there.
+    pub fn optional_value(&mut self, key: &'static str) -> Option<Value> {
+        self.take(key).filter(|value| !value.is_null())
+    }
+
     /// Reports something that only the caller can know, such as an id that must be positive.
     pub fn error(&mut self, key: &str, message: impl Into<String>) {
         self.errors.push(FieldError { path: child_path(&self.path, key), message: message.into() });

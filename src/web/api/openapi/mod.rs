@@ -8,6 +8,8 @@
 mod approvals;
 mod call;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod events;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod log;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod problem;
@@ -17,6 +19,8 @@ mod protocols;
 mod registry;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod runs;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod schedules;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod service;
 #[cfg(test)]
@@ -40,9 +44,10 @@ const ABOUT: &str = "Start a run of a protocol, watch it, decide what waits for 
     RFC 3339, in UTC. Lists give `next`, a cursor for the following page, and a `Link` header; filters combine. \
     Unknown fields and unknown query parameters are refused, so that a misspelt one is never passed over.";
 
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     (runs::TAG, "One execution of one version of a protocol."),
     (approvals::TAG, "What waits for a person's decision."),
+    (events::TAG, "What happened outside, for the steps that wait for it."),
     (protocols::TAG, "Versioned lists of tasks."),
     (registry::TAG, "What a step may call: actions are services, agents are AI models."),
     (log::TAG, "The append-only record of every move."),
@@ -60,7 +65,9 @@ fn document() -> OpenApi {
     let calls = [
         runs::calls(),
         approvals::calls(),
+        events::calls(),
         protocols::calls(),
+        schedules::calls(),
         registry::calls(),
         log::calls(),
         service::calls(),
