@@ -3,7 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use hms_act::audit::entry::{Draft, open, seal};
 use hms_act::engine::apply::{apply, begin};
-use hms_act::engine::command::{Actor, Catalog, CatalogEntry, Command, Context, Rejection, StartRun};
+use hms_act::engine::command::{
+    Actor, Catalog, CatalogEntry, Command, Context, DoneBy, Numbers, Rejection, StartRun, TimerKind,
+};
 use hms_act::engine::decide::{Decided, decide, start};
 use hms_act::engine::event::{EventKind, Recorded};
 use hms_act::engine::ids::{ApprovalId, InstanceId, RunId, StepPath};
@@ -20,11 +22,16 @@ struct Registered;
 
 impl Catalog for Registered {
     fn action(&self, name: &str) -> Option<CatalogEntry> {
-        (name != "missing").then_some(CatalogEntry { version: 1, computes: name == "compute" })
+        let done_by = if name == "compute" { DoneBy::Engine } else { DoneBy::Instance };
+        (name != "missing").then_some(CatalogEntry { version: 1, done_by })
     }
 
     fn agent(&self, name: &str) -> Option<CatalogEntry> {
-        (name != "missing").then_some(CatalogEntry { version: 1, computes: false })
+        (name != "missing").then_some(CatalogEntry { version: 1, done_by: DoneBy::Instance })
+    }
+
+    fn protocol(&self, _: &str) -> Option<ProtocolRef> {
+        None
     }
 }
 
@@ -105,9 +112,9 @@ fn command(run: &Run, wanted: &Move) -> Command {
     let reason = "because".to_owned();
     match wanted.kind {
         0..=3 => Command::CompleteStep { step, attempt, result: json!({"of": attempt, "big": i64::MAX}) },
-        4 => Command::FailStep { step, attempt, error: "no".to_owned(), retryable: false },
-        5 => Command::RescueStep { step, attempt },
-        6 => Command::FlagStalled { step, attempt },
+        4 => Command::FailStep { step, attempt, error: "no".to_owned(), retryable: false, retry_after: None },
+        5 => Command::RescueStep { step, attempt, reason: "gone".to_owned() },
+        6 => Command::FireTimer { step: Some(step), attempt, kind: TimerKind::MaxMinutes },
         7 | 8 => Command::Decide { approval, choice: Choice::Approve, reason: Some(reason), form: None },
         9 => Command::Decide {
             approval,
@@ -133,8 +140,17 @@ impl World {
     fn start(&mut self, protocol: Arc<Protocol>) -> Decided {
         let payload = json!({"n": 9_007_199_254_740_993_i64}).as_object().cloned().unwrap_or_default();
         let protocol_ref = ProtocolRef { id: 1, version: 1, name: "generated".to_owned() };
-        let command = StartRun { run_id: RunId(1), protocol_ref, protocol, payload, salt: [1; 32] };
-        self.with(&actor(0), |context| start(command, context))
+        let command = StartRun {
+            run_id: RunId(1),
+            protocol_ref,
+            protocol,
+            payload,
+            salt: [1; 32],
+            started_by: None,
+            parent: None,
+            rerun: None,
+        };
+        self.with(&actor(0), |context| start(command, context)).expect("it has no concurrency limit")
     }
 
     fn decide(&mut self, run: &Run, command: Command, by: u8) -> Result<Decided, Rejection> {
@@ -142,18 +158,31 @@ impl World {
     }
 
     fn with<T>(&mut self, actor: &Actor, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
-        let mut draw = || {
-            self.approvals += 1;
-            ApprovalId(self.approvals)
-        };
+        let mut drawn = Drawn(self.approvals);
         let mut context = Context {
             now: self.now,
             actor,
             catalog: &Registered,
             instance: InstanceId(1),
-            draw_approval: &mut draw,
+            numbers: &mut drawn,
         };
-        act(&mut context)
+        let done = act(&mut context);
+        self.approvals = drawn.0;
+        done
+    }
+}
+
+struct Drawn(i64);
+
+impl Numbers for Drawn {
+    fn approval(&mut self) -> ApprovalId {
+        self.0 += 1;
+        ApprovalId(self.0)
+    }
+
+    fn run(&mut self) -> RunId {
+        self.0 += 1;
+        RunId(self.0)
     }
 }
 
@@ -185,7 +214,8 @@ fn fold(protocol: &Arc<Protocol>, events: &[Recorded]) -> Run {
     };
     let mut read = events.iter().enumerate().map(through_the_log);
     let first = read.next().expect("a run has a first event");
-    let mut run = begin(RunId(1), &first, Arc::clone(protocol), Some([1; 32])).expect("it begins the run");
+    let mut run =
+        begin(RunId(1), &first, Arc::clone(protocol), Some([1; 32]), None).expect("it begins the run");
     read.for_each(|recorded| apply(&mut run, &recorded));
     run
 }
@@ -207,8 +237,11 @@ fn check_decision(before: Option<&Run>, decided: &Decided) {
     }
     if let Some(before) = before {
         assert!(run.version == before.version + decided.events.len() as u64);
-        for (path, step) in &before.steps {
-            assert!(run.steps[path].attempt >= step.attempt, "attempt numbers rise");
+        for (path, step) in before.steps.iter() {
+            assert!(
+                run.steps.get(path).is_some_and(|now| now.attempt >= step.attempt),
+                "attempt numbers rise"
+            );
         }
     }
     for (path, step) in run.open_steps() {
@@ -220,7 +253,7 @@ fn check_decision(before: Option<&Run>, decided: &Decided) {
         );
     }
     if run.status.is_final() {
-        assert!(effects::attempts(run).is_empty() && effects::deadlines(run).is_empty());
+        assert!(effects::attempts(run).is_empty() && effects::timers(run).is_empty());
         assert!(run.current_steps().is_empty());
     }
 }
@@ -243,7 +276,10 @@ fn play(protocol: &Arc<Protocol>, moves: &[Move]) -> (Run, Vec<Recorded>, World)
                 run = decided.run;
                 events.extend(decided.events);
             }
-            Err(_) => assert!(was_final || !cancels, "a run that is not over can be cancelled"),
+            Err(_) => assert!(
+                was_final || run.ending.is_some() || !cancels,
+                "a run that is not over can be cancelled"
+            ),
         }
     }
     (run, events, world)
@@ -265,6 +301,11 @@ proptest! {
         let (mut run, _, mut world) = play(&protocol, &moves);
         if !run.status.is_final() {
             run = world.decide(&run, Command::CancelRun { reason: "stop".to_owned() }, 1).expect("it can be cancelled").run;
+            if !run.status.is_final() {
+                world.now += TimeDelta::seconds(3_600);
+                let grace = Command::FireTimer { step: None, attempt: 0, kind: TimerKind::Grace };
+                run = world.decide(&run, grace, 1).expect("the grace ends").run;
+            }
             prop_assert_eq!(run.status, RunStatus::Cancelled);
         }
         for wanted in &after {
@@ -326,7 +367,10 @@ fn the_third_rescue_in_a_row_pauses_the_run_and_a_person_lets_it_go_on() {
     let path = StepPath::top("a", 1);
     for attempt in 1..=3 {
         assert_eq!(run.status, RunStatus::Running);
-        run = world.decide(&run, Command::RescueStep { step: path.clone(), attempt }, 3).unwrap().run;
+        run = world
+            .decide(&run, Command::RescueStep { step: path.clone(), attempt, reason: "gone".to_owned() }, 3)
+            .unwrap()
+            .run;
     }
     assert_eq!(run.status, RunStatus::Paused);
     run = world.decide(&run, Command::ResumeRun { reason: "looked".to_owned() }, 1).unwrap().run;
@@ -340,7 +384,8 @@ fn a_step_past_its_time_is_flagged_once() {
     let document = json!({"tasks": [{"id": "a", "type": "script", "uses": "call", "max_minutes": 0.5}]});
     let mut world = World::new();
     let run = world.start(Arc::new(Protocol::parse(&document).unwrap())).run;
-    let flag = Command::FlagStalled { step: StepPath::top("a", 1), attempt: 1 };
+    let flag =
+        Command::FireTimer { step: Some(StepPath::top("a", 1)), attempt: 1, kind: TimerKind::MaxMinutes };
     assert!(world.decide(&run, flag.clone(), 3).is_err(), "it is not past its time yet");
     world.now += TimeDelta::seconds(31);
     let flagged = world.decide(&run, flag.clone(), 3).unwrap().run;
@@ -422,9 +467,12 @@ fn a_step_that_is_computed_by_the_time_it_is_rescued_moves_the_run_on() {
     struct NowComputes;
     impl Catalog for NowComputes {
         fn action(&self, _: &str) -> Option<CatalogEntry> {
-            Some(CatalogEntry { version: 2, computes: true })
+            Some(CatalogEntry { version: 2, done_by: DoneBy::Engine })
         }
         fn agent(&self, _: &str) -> Option<CatalogEntry> {
+            None
+        }
+        fn protocol(&self, _: &str) -> Option<ProtocolRef> {
             None
         }
     }
@@ -432,15 +480,15 @@ fn a_step_that_is_computed_by_the_time_it_is_rescued_moves_the_run_on() {
         Protocol::parse(&json!({"tasks": [{"id": "a", "type": "script", "uses": "call"}]})).unwrap();
     let mut world = World::new();
     let run = world.start(Arc::new(protocol)).run;
-    let mut draw = || ApprovalId(1);
+    let mut drawn = Drawn(0);
     let by = Actor::system();
     let mut context = Context {
         now: world.now,
         actor: &by,
         catalog: &NowComputes,
         instance: InstanceId(2),
-        draw_approval: &mut draw,
+        numbers: &mut drawn,
     };
-    let rescue = Command::RescueStep { step: StepPath::top("a", 1), attempt: 1 };
+    let rescue = Command::RescueStep { step: StepPath::top("a", 1), attempt: 1, reason: "gone".to_owned() };
     assert_eq!(decide(&run, rescue, &mut context).unwrap().run.status, RunStatus::Completed);
 }

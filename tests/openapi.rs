@@ -173,10 +173,12 @@ async fn answers_about_protocols_registries_log_and_service_are_as_described() {
     for path in ["/acts/log.csv", "/acts/log.ndjson"] {
         contract.get(&auditor, path, path).await.expect(200);
     }
+    let schema = "/acts/protocol.schema.json";
+    contract.get(&nobody, schema, schema).await.expect(200);
     for path in ["/healthz", "/readyz", "/metrics", "/.well-known/jwks.json", "/openapi.json"] {
         contract.get(&nobody, path, path).await.expect(200);
     }
-    assert_eq!(contract.seen.len(), 6 + 8 + 2 + 5, "{:?}", contract.seen);
+    assert_eq!(contract.seen.len(), 7 + 8 + 2 + 5, "{:?}", contract.seen);
     server.stop().await;
 }
 
@@ -237,7 +239,7 @@ async fn handlers_know_the_parameters_and_fields_that_are_described_and_no_other
             *looked_at.get_mut("bodies").expect("counted") += 1;
         }
     }
-    assert_eq!(looked_at, BTreeMap::from([("queries", 14), ("bodies", 11)]));
+    assert_eq!(looked_at, BTreeMap::from([("queries", 15), ("bodies", 11)]));
     server.stop().await;
 }
 

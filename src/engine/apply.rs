@@ -354,8 +354,9 @@ fn ensure(run: &mut Run, path: &StepPath, at: DateTime<Utc>) {
     if run.steps.contains_key(path) {
         return;
     }
-    let step = new_step(run, path, at);
+    // What the step sees includes its branch's item.
     groups::begin_branch(run, path);
+    let step = new_step(run, path, at);
     run.steps.insert(path.clone(), Arc::new(step));
 }
 

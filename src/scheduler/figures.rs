@@ -214,7 +214,7 @@ mod tests {
             };
             let mut tally = Tally::default();
             tally.add(&[
-                event(EventKind::RunPaused { reason: String::new() }),
+                event(EventKind::RunPaused { reason: String::new(), step: None, via: None }),
                 event(EventKind::RunClosed { outcome: RunStatus::Rejected, reason: None, count: 2 }),
             ]);
             tally.tell();

@@ -26,6 +26,7 @@ const API: &[(&str, &[Verb])] = &[
         "/acts/protocols",
         &[(Method::GET, |get| get.to(protocols::index)), (Method::POST, |post| post.to(protocols::create))],
     ),
+    ("/acts/protocol.schema.json", &[(Method::GET, |get| get.to(docs::protocol_schema))]),
     ("/acts/protocols/validate", &[(Method::POST, |post| post.to(protocols::validate))]),
     (
         "/acts/protocols/{id}",

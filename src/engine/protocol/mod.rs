@@ -3,12 +3,16 @@
 //! Owns the language (DESIGN: "Protocol language"). [`Protocol::parse`] is the only way to get one, so that
 //! whatever holds a `Protocol` holds a valid one. Everything wrong with a document is named at once.
 
-pub mod cron;
+#[cfg(test)]
+mod agreement;
+mod cron;
 mod place;
 mod reader;
+mod schema;
 mod validate;
 
 pub use place::Place;
+pub use schema::JSON_SCHEMA;
 
 use super::expression::{Expression, Template};
 use chrono::TimeDelta;
@@ -31,6 +35,9 @@ pub struct Problem {
     pub path: String,
     /// What is wrong and what to do.
     pub message: String,
+    /// The JSON Schema of protocols cannot say it, so that only this reader refuses it.
+    #[serde(skip)]
+    beyond_schema: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -277,17 +284,6 @@ impl Protocol {
         validate::protocol(document)
     }
 
-    /// The protocol with its tasks, each found by its id. The ids must be unique.
-    fn new(
-        name: Option<String>,
-        description: Option<String>,
-        input: Option<Value>,
-        tasks: Vec<Arc<Task>>,
-    ) -> Protocol {
-        let places = place::places(&tasks);
-        Protocol { name, description, input, schedule: None, concurrency: None, tasks, places }
-    }
-
     /// The task of a step, also of one inside a group.
     pub fn task(&self, path: &super::ids::StepPath) -> Option<&Arc<Task>> {
         self.place(path.task_id()).map(|place| &place.task)
@@ -333,29 +329,28 @@ impl Protocol {
     pub fn uses(&self) -> Vec<(String, UsedAs, &str)> {
         let mut uses = Vec::new();
         for place in self.all() {
-            let path = || place.path.clone();
+            let at = |field: &str| format!("{}.{field}", place.path);
             match &place.task.work {
                 Work::Script(call) => {
-                    uses.push((path(), UsedAs::Action, call.uses.as_str()));
-                    uses.extend(
-                        call.undo.as_deref().map(|undo| (format!("{}.undo", path()), UsedAs::Action, undo)),
-                    );
+                    uses.push((at("uses"), UsedAs::Action, call.uses.as_str()));
+                    uses.extend(call.undo.as_deref().map(|undo| (at("undo"), UsedAs::Action, undo)));
                 }
-                Work::Agent(call) => uses.push((path(), UsedAs::Agent, call.uses.as_str())),
-                Work::Protocol(call) => uses.push((path(), UsedAs::Protocol, call.uses.as_str())),
+                Work::Agent(call) => uses.push((at("uses"), UsedAs::Agent, call.uses.as_str())),
+                Work::Protocol(call) => uses.push((at("uses"), UsedAs::Protocol, call.uses.as_str())),
                 Work::Hitl(_) | Work::Parallel(_) | Work::Wait(_) => {}
             }
         }
         uses
     }
 
-    /// Whoever the document names to decide, with the JSON path of each task.
+    /// Whoever the document names to decide, with the JSON path of each.
     pub fn approvers(&self) -> Vec<(String, &Approvers)> {
         let mut named = Vec::new();
         for place in self.all() {
             if let Work::Hitl(hitl) = &place.task.work {
-                named.push((place.path.clone(), &hitl.approvers));
-                named.extend(hitl.escalate_to.as_ref().map(|more| (place.path.clone(), more)));
+                let at = |field: &str| format!("{}.{field}", place.path);
+                named.push((at("approvers"), &hitl.approvers));
+                named.extend(hitl.escalate_to.as_ref().map(|more| (at("escalate_to"), more)));
             }
         }
         named

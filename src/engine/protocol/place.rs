@@ -23,32 +23,31 @@ pub struct Place {
     pub order: usize,
 }
 
-/// Every task by its id.
-pub(super) fn places(tasks: &[Arc<Task>]) -> HashMap<String, Place> {
-    let mut places = HashMap::new();
-    let outermost =
-        tasks.iter().enumerate().map(|(index, task)| (format!("$.tasks[{index}]"), task)).collect();
-    add(&mut places, outermost, None, 0, &[]);
+/// Every task by its id. `paths`: where each is written, which its place in the lists does not tell (a branch of one
+/// task may stand in brackets or not).
+pub(super) fn places(tasks: &[Arc<Task>], mut paths: HashMap<String, String>) -> HashMap<String, Place> {
+    let mut places = HashMap::with_capacity(paths.len());
+    add(&mut places, &mut paths, tasks, None, 0, &[]);
     places
 }
 
 fn add(
     places: &mut HashMap<String, Place>,
-    list: Vec<(String, &Arc<Task>)>,
+    paths: &mut HashMap<String, String>,
+    list: &[Arc<Task>],
     group: Option<&str>,
     branch: usize,
     items: &[String],
 ) {
-    let length = list.len();
-    for (position, (path, task)) in list.into_iter().enumerate() {
+    for (position, task) in list.iter().enumerate() {
         let place = Place {
             task: Arc::clone(task),
             group: group.map(str::to_owned),
             branch,
             position,
-            last: position + 1 == length,
+            last: position + 1 == list.len(),
             items: items.to_vec(),
-            path: path.clone(),
+            path: paths.remove(&task.id).unwrap_or_default(),
             order: places.len(),
         };
         places.insert(task.id.clone(), place);
@@ -56,14 +55,7 @@ fn add(
         let mut inside = items.to_vec();
         inside.extend(parallel.for_each.as_ref().map(|each| each.name.clone()));
         for (number, list) in parallel.branches.iter().enumerate() {
-            // A branch of one task is written without brackets; all tasks of a `for_each` are one branch.
-            let path_of = |index: usize| match (&parallel.for_each, list.len()) {
-                (Some(_), _) => format!("{path}.tasks[{index}]"),
-                (None, 1) => format!("{path}.tasks[{number}]"),
-                (None, _) => format!("{path}.tasks[{number}][{index}]"),
-            };
-            let list = list.iter().enumerate().map(|(index, task)| (path_of(index), task)).collect();
-            add(places, list, Some(&task.id), number, &inside);
+            add(places, paths, list, Some(&task.id), number, &inside);
         }
     }
 }

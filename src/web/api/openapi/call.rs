@@ -184,14 +184,21 @@ impl Draft {
     }
 
     /// An answer in JSON.
-    pub fn answer<T: ToSchema>(mut self, status: u16, about: &str, headers: &[AnswerHeader]) -> Draft {
+    pub fn answer<T: ToSchema>(self, status: u16, about: &str, headers: &[AnswerHeader]) -> Draft {
+        self.answer_as::<T>(status, about, "application/json", headers)
+    }
+
+    /// An answer in JSON that has a media type of its own.
+    pub fn answer_as<T: ToSchema>(
+        mut self,
+        status: u16,
+        about: &str,
+        media_type: &str,
+        headers: &[AnswerHeader],
+    ) -> Draft {
         remember::<T>(&mut self.schemas);
         let content = ContentBuilder::new().schema(Some(named::<T>())).build();
-        self.respond(
-            status,
-            ResponseBuilder::new().description(about).content("application/json", content),
-            headers,
-        )
+        self.respond(status, ResponseBuilder::new().description(about).content(media_type, content), headers)
     }
 
     /// An answer that is text, in one or more media types.

@@ -37,6 +37,7 @@ fn events_of_steps_are_sentences() {
         checksum: String::new(),
         idempotency_key: String::new(),
         instance: Some(InstanceId(1)),
+        worker: false,
     };
     check(started, "Screen the parties began.", Some("Running"));
     let done = EventKind::StepDone { result: json!({"risk": "high"}) };
@@ -46,7 +47,7 @@ fn events_of_steps_are_sentences() {
     check(failed, "Screen the parties failed: It answered 503.", Some("Failed"));
     let why = || "the run ended as cancelled".to_owned();
     check(
-        EventKind::StepSkipped { reason: why() },
+        EventKind::StepSkipped { reason: why(), as_role: None, via: None },
         "Screen the parties was skipped: the run ended as cancelled.",
         Some("Skipped"),
     );
@@ -67,8 +68,10 @@ fn decisions_name_who_took_them_and_why() {
         approval: ApprovalId(5),
         title: "Approve".to_owned(),
         approvers: Approvers { roles: vec!["supervisor".to_owned()], users: Vec::new() },
+        quorum: 1,
         four_eyes: true,
         due_at: None,
+        again: false,
     };
     check(opened, "Screen the parties waits for a supervisor.", Some("Waiting for a supervisor"));
     let decided = |decision, reason: Option<&str>| EventKind::ApprovalDecided {
@@ -90,11 +93,20 @@ fn events_of_runs_are_sentences() {
         protocol: ProtocolRef { id: 7, version: 2, name: "Renewal".to_owned() },
         payload: serde_json::Map::new(),
         lineage: RunId(9001),
+        started_by: None,
+        parent: None,
+        rerun_of: None,
+        reason: None,
+        slot: None,
         via: None,
     };
     check(queued, "Run 9001 was started with Renewal, version 2.", Some("About to start"));
     let reason = || "look at it".to_owned();
-    check(EventKind::RunPaused { reason: reason() }, "The run was paused: look at it.", Some("Paused"));
+    check(
+        EventKind::RunPaused { reason: reason(), step: None, via: None },
+        "The run was paused: look at it.",
+        Some("Paused"),
+    );
     let resumed = EventKind::RunResumed { reason: reason(), via: None };
     check(resumed, "ada let the run go on: look at it.", Some("Running"));
     let cancelled = EventKind::CancelRequested { reason: reason(), via: None };
