@@ -10,7 +10,7 @@
 use super::request_id;
 use crate::auth::limits::Wait;
 use crate::auth::policy::Refusal;
-use crate::engine::protocol;
+use crate::scheduler::input::Misfit;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -236,9 +236,9 @@ impl ResponseError for AppError {
     }
 }
 
-impl From<protocol::Problem> for FieldError {
-    fn from(problem: protocol::Problem) -> FieldError {
-        FieldError { path: problem.path, message: problem.message }
+impl From<Misfit> for FieldError {
+    fn from(misfit: Misfit) -> FieldError {
+        FieldError { path: misfit.path, message: misfit.message }
     }
 }
 
