@@ -124,6 +124,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         guard: guard.clone(),
         log_readers: Arc::new(LogReaders::new(database.app_url.clone())),
         demo: config.demo,
+        override_review: chrono::TimeDelta::hours(config.override_review_hours.into()),
         stopping: stopping.clone(),
     };
     let doors = Doors::new(pool.clone(), keys, base_url.clone(), config.max_body_bytes);

@@ -11,6 +11,8 @@ use url::Url;
 
 /// The largest request body accepted unless `HMS_ACT_MAX_BODY_BYTES` says otherwise.
 pub const DEFAULT_MAX_BODY_BYTES: usize = 1024 * 1024;
+/// How long an override is under review unless `HMS_ACT_OVERRIDE_REVIEW_HOURS` says otherwise.
+pub const DEFAULT_OVERRIDE_REVIEW_HOURS: u32 = 72;
 
 const DEFAULT_BIND: &str = "127.0.0.1:8080";
 const DEFAULT_DATA_DIR: &str = "./data";
@@ -36,6 +38,8 @@ pub struct Config {
     /// The log's name inside its entries and checkpoints. None: the default of a new log.
     pub log_origin: Option<String>,
     pub max_body_bytes: usize,
+    /// How long an override is under review. Nothing happens by itself when that is over.
+    pub override_review_hours: u32,
 }
 
 /// A value that must not appear in logs: `Debug` hides it, [`Secret::expose`] is the only way to it.
@@ -93,6 +97,9 @@ pub struct Flags {
     /// The largest request body [HMS_ACT_MAX_BODY_BYTES, default 1048576]
     #[arg(long, value_name = "BYTES")]
     pub max_body_bytes: Option<String>,
+    /// How long an override is under review [HMS_ACT_OVERRIDE_REVIEW_HOURS, default 72]
+    #[arg(long, value_name = "HOURS")]
+    pub override_review_hours: Option<String>,
 }
 
 /// A wrong value. Displays as one line that begins with the variable's name.
@@ -133,6 +140,11 @@ impl Config {
             from_flag(flags.demo_screening_list, "HMS_ACT_DEMO_SCREENING_LIST", &file.demo_screening_list);
         let log_origin = from_flag(flags.log_origin, "HMS_ACT_LOG_ORIGIN", &file.log_origin);
         let max_body = from_flag(flags.max_body_bytes, "HMS_ACT_MAX_BODY_BYTES", &file.max_body_bytes_text());
+        let review = from_flag(
+            flags.override_review_hours,
+            "HMS_ACT_OVERRIDE_REVIEW_HOURS",
+            &file.override_review_hours.map(|hours| hours.to_string()),
+        );
 
         Ok(Config {
             database_url: sources.database_url(
@@ -154,6 +166,9 @@ impl Config {
             demo_screening_list: list.map(PathBuf::from),
             log_origin: log_origin.map(|name| check_origin(&name).map(|()| name)).transpose()?,
             max_body_bytes: max_body.as_deref().map_or(Ok(DEFAULT_MAX_BODY_BYTES), parse_max_body)?,
+            override_review_hours: review
+                .as_deref()
+                .map_or(Ok(DEFAULT_OVERRIDE_REVIEW_HOURS), parse_review)?,
         })
     }
 
@@ -184,6 +199,7 @@ struct FileValues {
     demo_screening_list: Option<String>,
     log_origin: Option<String>,
     max_body_bytes: Option<i64>,
+    override_review_hours: Option<i64>,
 }
 
 impl FileValues {
@@ -349,6 +365,14 @@ fn parse_max_body(text: &str) -> Result<usize, ConfigError> {
             "HMS_ACT_MAX_BODY_BYTES",
             format!("{text:?} is not a number of bytes from {} to {}", RANGE.start(), RANGE.end()),
         )
+    })
+}
+
+fn parse_review(text: &str) -> Result<u32, ConfigError> {
+    const RANGE: std::ops::RangeInclusive<u32> = 1..=8_784;
+    text.parse().ok().filter(|hours| RANGE.contains(hours)).ok_or_else(|| {
+        let range = format!("from {} to {}", RANGE.start(), RANGE.end());
+        wrong("HMS_ACT_OVERRIDE_REVIEW_HOURS", format!("{text:?} is not a number of hours {range}"))
     })
 }
 

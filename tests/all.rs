@@ -2,6 +2,7 @@
 
 mod support;
 
+mod acts;
 mod agency_log;
 mod api_lists;
 mod api_protocols;
@@ -16,8 +17,12 @@ mod kill;
 mod licence_walk;
 mod log_exports;
 mod log_privileges;
+mod migration_of_runs;
 mod openapi;
 mod outage;
+mod overrides;
+mod rerun;
+mod returns;
 mod schedules;
 mod schema;
 mod slots;

@@ -69,6 +69,8 @@ fn every_wrong_value_is_one_line_that_names_its_variable() {
         ("HMS_ACT_DEMO", "perhaps"),
         ("HMS_ACT_LOG_ORIGIN", "two words"),
         ("HMS_ACT_MAX_BODY_BYTES", "1 MiB"),
+        ("HMS_ACT_OVERRIDE_REVIEW_HOURS", "0"),
+        ("HMS_ACT_OVERRIDE_REVIEW_HOURS", "3 days"),
     ];
     for (variable, value) in wrong {
         let line = error_line(&[(variable, value)]);

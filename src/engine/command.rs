@@ -183,6 +183,14 @@ pub enum Rejection {
     Unfit { field: &'static str, message: String },
 }
 
+impl Rejection {
+    /// To a rerun, while another run of its lineage is on its way.
+    pub fn lineage_open(run: RunId) -> Rejection {
+        let sentence = format!("Run {run} of the same lineage is not over. Wait for its end, or cancel it.");
+        Rejection::NotNow(sentence)
+    }
+}
+
 /// What `decide` needs besides the run: all of it comes in, so that the engine has no clock and no randomness.
 pub struct Context<'a> {
     pub now: DateTime<Utc>,

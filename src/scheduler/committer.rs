@@ -13,7 +13,8 @@ use super::figures::{self, Tally};
 use super::kicks::Kicks;
 use super::runs::RunCache;
 use super::{Refused, Request};
-use crate::engine::ids::InstanceId;
+use crate::engine::command::Rejection;
+use crate::engine::ids::{InstanceId, RunId};
 use crate::store::error::StoreError;
 use crate::store::{Connection, pool};
 use batch::{Batch, Group};
@@ -246,6 +247,13 @@ impl Committer {
                     self.run_ids.push_back(group.member.run.id.0);
                 }
                 group.refuse_start(&outcome);
+                Vec::new()
+            }
+            Written::LineageOpen { run_id } => {
+                self.run_ids.push_back(group.member.run.id.0);
+                for request in group.into_requests() {
+                    request.refuse(Refused::Rejected(Rejection::lineage_open(RunId(run_id))));
+                }
                 Vec::new()
             }
             Written::KeyTaken { run_id, body_hash } => {

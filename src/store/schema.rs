@@ -102,6 +102,7 @@ diesel::table! {
         updated_at -> Timestamptz,
         closed_at -> Nullable<Timestamptz>,
         parent_run_id -> Nullable<Int8>,
+        lineage -> Int8,
     }
 }
 
@@ -122,6 +123,30 @@ diesel::table! {
         decided_at -> Nullable<Timestamptz>,
         reason -> Nullable<Text>,
         form -> Nullable<Jsonb>,
+        quorum -> Int4,
+        votes -> Jsonb,
+        reminded_at -> Nullable<Timestamptz>,
+        escalated_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    overrides (run_id, id) {
+        run_id -> Int8,
+        id -> Int8,
+        action -> Text,
+        status -> Text,
+        protocol_name -> Text,
+        run_starter -> Text,
+        filed_by -> Text,
+        reason -> Text,
+        new_value -> Nullable<Json>,
+        filed_at -> Timestamptz,
+        review_until -> Timestamptz,
+        decided_by -> Nullable<Text>,
+        decided_at -> Nullable<Timestamptz>,
+        decision -> Nullable<Text>,
+        merged -> Nullable<Json>,
     }
 }
 
@@ -234,10 +259,11 @@ diesel::table! {
 diesel::joinable!(sessions -> users (user_name));
 diesel::joinable!(protocol_versions -> protocols (protocol_id));
 diesel::joinable!(approvals -> runs (run_id));
+diesel::joinable!(overrides -> runs (run_id));
 diesel::joinable!(timers -> runs (run_id));
 diesel::joinable!(subruns -> runs (child_run_id));
 diesel::joinable!(schedules -> protocols (protocol_id));
 
 diesel::allow_tables_to_appear_in_same_query!(sessions, users);
 diesel::allow_tables_to_appear_in_same_query!(protocol_versions, protocols, schedules);
-diesel::allow_tables_to_appear_in_same_query!(approvals, runs, subruns, timers);
+diesel::allow_tables_to_appear_in_same_query!(approvals, overrides, runs, subruns, timers);

@@ -1,6 +1,8 @@
 //! Every URL, in one table. The published description of the API (`api::openapi`) is held against it.
 
-use super::api::{approvals, docs, events, log, protocols, registry, replay, runs, schedules, service};
+use super::api::{
+    approvals, docs, events, log, overrides, protocols, registry, replay, run_acts, runs, schedules, service,
+};
 use super::{pages, problem::AppError, static_files};
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig, get, resource, to};
@@ -15,13 +17,25 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/runs", &[(Method::GET, |get| get.to(runs::index))]),
     ("/acts/runs/{id}", &[(Method::GET, |get| get.to(runs::show))]),
     ("/acts/runs/{id}/replay", &[(Method::GET, |get| get.to(replay::replay))]),
-    ("/acts/runs/{id}/cancel", &[(Method::PATCH, |patch| patch.to(runs::cancel))]),
-    ("/acts/runs/{id}/resume", &[(Method::POST, |post| post.to(runs::resume))]),
+    ("/acts/runs/{id}/cancel", &[(Method::PATCH, |patch| patch.to(run_acts::cancel))]),
+    ("/acts/runs/{id}/pause", &[(Method::POST, |post| post.to(run_acts::pause))]),
+    ("/acts/runs/{id}/resume", &[(Method::POST, |post| post.to(run_acts::resume))]),
+    ("/acts/runs/{id}/retry", &[(Method::POST, |post| post.to(run_acts::retry))]),
+    ("/acts/runs/{id}/skip", &[(Method::POST, |post| post.to(run_acts::skip))]),
+    ("/acts/runs/{id}/values", &[(Method::POST, |post| post.to(run_acts::set_value))]),
+    ("/acts/runs/{id}/migrate", &[(Method::POST, |post| post.to(run_acts::migrate))]),
+    ("/acts/runs/{id}/rerun", &[(Method::POST, |post| post.to(run_acts::rerun))]),
     ("/acts/approvals", &[(Method::GET, |get| get.to(approvals::index))]),
     ("/acts/approvals/{id}", &[(Method::GET, |get| get.to(approvals::show))]),
     ("/acts/approvals/{id}/decision", &[(Method::POST, |post| post.to(approvals::decide))]),
     ("/acts/events/{name}", &[(Method::POST, |post| post.to(events::receive))]),
     ("/acts/schedules", &[(Method::GET, |get| get.to(schedules::index))]),
+    (
+        "/hitl/overrides",
+        &[(Method::GET, |get| get.to(overrides::index)), (Method::POST, |post| post.to(overrides::file))],
+    ),
+    ("/hitl/overrides/{id}", &[(Method::GET, |get| get.to(overrides::show))]),
+    ("/hitl/overrides/{id}/decision", &[(Method::POST, |post| post.to(overrides::decide))]),
     (
         "/acts/protocols",
         &[(Method::GET, |get| get.to(protocols::index)), (Method::POST, |post| post.to(protocols::create))],

@@ -38,6 +38,8 @@ pub struct Site {
     pub log_readers: Arc<LogReaders>,
     /// Users, a protocol and an agency that are made up.
     pub demo: bool,
+    /// How long an override is under review.
+    pub override_review: chrono::TimeDelta,
     /// True once the app stops: streams end, long polls answer.
     pub stopping: watch::Receiver<bool>,
 }

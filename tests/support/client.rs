@@ -125,6 +125,17 @@ impl Caller {
         started.json["run_id"].as_i64().expect("a number")
     }
 
+    /// Publishes a protocol and gives its number.
+    pub async fn publish(&self, name: &str, definition: Value) -> i64 {
+        let made = self.post("/acts/protocols", json!({"name": name, "definition": definition})).await;
+        made.expect(201).json["id"].as_i64().expect("a number")
+    }
+
+    /// Does something to a run: `pause`, `retry` and so on.
+    pub async fn act(&self, id: i64, act: &str, body: Value) -> Answer {
+        self.post(&format!("/acts/runs/{id}/{act}"), body).await
+    }
+
     pub async fn run(&self, id: i64) -> Value {
         self.get(&format!("/acts/runs/{id}")).await.expect(200).json
     }

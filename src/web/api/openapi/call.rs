@@ -86,7 +86,8 @@ impl Draft {
             self.operation = self.operation.security(SecurityRequirement::new(BEARER, [*scope]));
         }
         self.operation = self.operation.security(SecurityRequirement::new::<_, [&str; 0], _>(SESSION, []));
-        self.about.push(format!("Needs the scope `{}`.", scopes.join("` or `")));
+        let role = permission.role().map_or(String::new(), |role| format!(" and the role {}", role.as_str()));
+        self.about.push(format!("Needs the scope `{}`{role}.", scopes.join("` or `")));
         [401, 403, 429, 503].into_iter().fold(self, Draft::problem)
     }
 

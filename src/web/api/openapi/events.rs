@@ -2,7 +2,7 @@
 
 use super::call::{Call, post, short_text};
 use crate::auth::policy::Permission;
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 pub const TAG: &str = "Events";
@@ -12,10 +12,10 @@ pub const TAG: &str = "Events";
 struct NewEvent {
     /// Which of the steps that wait for this name have it: those with the same key, compared as text, and those that
     /// wait without a key. Text or a number.
-    #[schema(value_type = Option<Object>, example = "case-123")]
+    #[schema(value_type = Value, required = false)]
     key: Option<()>,
     /// Any JSON. It is the result of the steps that have it.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value, required = false)]
     payload: Option<()>,
 }
 
