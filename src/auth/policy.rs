@@ -190,6 +190,7 @@ impl Permission {
             Permission::SteerRun | Permission::Override => Some(Role::Supervisor),
             Permission::MigrateRun => Some(Role::Admin),
             Permission::StartRun
+            | Permission::SendEvent
             | Permission::ReadRun
             | Permission::CancelRun
             | Permission::RerunRun

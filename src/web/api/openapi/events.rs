@@ -2,7 +2,7 @@
 
 use super::call::{Call, post, short_text};
 use crate::auth::policy::Permission;
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::ToSchema;
 
 pub const TAG: &str = "Events";
