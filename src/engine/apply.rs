@@ -140,7 +140,8 @@ fn of_run(run: &mut Run, recorded: &Recorded) {
         EventKind::CancelRequested { reason, .. } => run.note = Some(reason.clone()),
         EventKind::RunEnding { outcome, reason, grace_until } => {
             run.status = RunStatus::Running;
-            run.paused_for = None;
+            // Nobody needs to decide about a run that ends.
+            (run.paused_for, run.overridden) = (None, None);
             run.note.clone_from(reason);
             let (outcome, grace_until) = (*outcome, *grace_until);
             run.ending = Some(Ending { outcome, reason: reason.clone(), grace_until });

@@ -55,7 +55,7 @@ fn open(run: &mut Run, recorded: &Recorded) {
         return;
     };
     let Some(path) = recorded.event.step.clone() else { return };
-    let begun = run.steps.contains_key(&path);
+    let before = run.steps.get(&path).map(|step| (step.reopened, step.status.is_open()));
     ensure(run, &path, recorded.at);
     let remind = match run.protocol.task(&path).map(|task| &task.work) {
         Some(Work::Hitl(hitl)) => hitl.remind,
@@ -72,14 +72,16 @@ fn open(run: &mut Run, recorded: &Recorded) {
         votes: Vec::new(),
         decision: None,
     };
-    let reopens = *again && !begun;
+    // A person may also have one asked once more that was asked again, and failed.
+    let reopened = before.map_or(*again, |(reopened, _)| reopened);
+    let counted = before == Some((true, true));
     with_step(run, recorded, |step: &mut Step| {
         step.attempt = recorded.event.attempt.unwrap_or(step.attempt);
         (step.status, step.waits) = (StepStatus::Waiting, Some(Waits::Approval));
         (step.seen, step.approval) = (None, Some(opened));
-        (step.changed_at, step.reopened) = (recorded.at, step.reopened || reopens);
+        (step.changed_at, step.reopened) = (recorded.at, reopened);
     });
-    if reopens {
+    if reopened && !counted {
         run.reopened += 1;
         run.rounds.insert_mut(path.in_round(1), path.round());
     }

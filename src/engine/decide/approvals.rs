@@ -58,22 +58,15 @@ impl Decision {
                 self.end_run(RunStatus::Rejected, Some(reason), context);
             }
             Choice::Return => self.go_back(&path, hitl, context),
-            Choice::Approve | Choice::Reject => self.go_on_after(&path, context),
+            Choice::Approve | Choice::Reject => self.after(&path, context),
         }
         Ok(())
     }
 
-    /// An approval that was asked again stands before what has already begun: only when all of those are decided,
-    /// everything goes on.
-    fn go_on_after(&mut self, path: &StepPath, context: &mut Context<'_>) {
-        if self.run.steps.get(path).is_some_and(|step| step.reopened) {
-            self.advance_all(context);
-        } else {
-            self.after(path, context);
-        }
-    }
-
     fn go_back(&mut self, path: &StepPath, hitl: &Hitl, context: &mut Context<'_>) {
+        if self.run.steps.get(path).is_some_and(|step| step.reopened) {
+            return self.advance_all(context);
+        }
         let place = hitl.returns_to.as_ref().and_then(|id| self.run.protocol.place(id));
         let position = place.map_or(0, |place| place.position);
         self.after_from(path, position, context);
@@ -89,6 +82,12 @@ impl Decision {
         if reason.is_none_or(|reason| reason.trim().is_empty()) {
             let message = "Say what should be changed: whoever does the work again reads it.".to_owned();
             return Err(Rejection::Unfit { field: "reason", message });
+        }
+        let reopened = self.run.steps.get(path).is_some_and(|step| step.reopened);
+        if reopened && path.group().is_some() {
+            let sentence = "This was asked again, and its group went on since: the work cannot be sent back any \
+                            more. Approve it or reject it.";
+            return Err(Rejection::NotNow(sentence.to_owned()));
         }
         let returns = self.run.returns.get(&path.in_round(1)).copied().unwrap_or(0);
         if returns >= hitl.max_returns {

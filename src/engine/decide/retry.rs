@@ -23,7 +23,8 @@ impl Decision {
             );
             return Err(Rejection::NotNow(sentence));
         }
-        if step.group.is_some() {
+        // One that failed to begin has no branches, and is a group all the same.
+        if self.run.protocol.task(path).is_some_and(|task| task.is_group()) {
             let sentence = format!("{path} is a group: skip it, or cancel the run and rerun it.");
             return Err(Rejection::NotNow(sentence));
         }
