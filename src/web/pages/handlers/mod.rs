@@ -21,6 +21,7 @@ mod run;
 mod run_acts;
 mod run_new;
 mod runs;
+mod schedules;
 mod sent;
 mod sign_in;
 mod targets;
@@ -63,6 +64,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/approvals/live", get().to(approvals::live))
         .route("/approvals/{id}", get().to(approval::show))
         .route("/approvals/{id}", post().to(approval::decide))
+        .route("/schedules", get().to(schedules::index))
         .route("/log", get().to(log::index))
         .route("/protocols", get().to(protocols::index))
         .route("/protocols/new", get().to(protocols::new))
