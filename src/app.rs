@@ -9,6 +9,7 @@ mod demo_mode;
 
 use crate::actions::HttpLimits;
 use crate::actions::agent::AgentExecutor;
+use crate::actions::command::{AllowedPrograms, CommandExecutor};
 use crate::actions::guard::{Guard, HostPort};
 use crate::actions::http::HttpExecutor;
 use crate::auth::session;
@@ -17,6 +18,7 @@ use crate::auth::tokens::KeyRing;
 use crate::config::Config;
 use crate::demo::Agency;
 use crate::scheduler::attempt::Executors;
+use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::committer::{Committer, Parts};
 use crate::scheduler::dispatch::{Dispatch, InHand};
 use crate::scheduler::membership::Membership;
@@ -92,6 +94,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let mut connection = pool.get()?;
     let keys = publish_key(config, &mut connection)?;
     let origin = log_origin(config, &mut connection)?;
+    let callbacks = Arc::new(Callbacks::open(&mut connection, base_url.clone())?);
     let membership = Membership::join(&mut connection, &config.data_dir)?;
     let agency_log = Arc::new(AgencyLog::new(pool.clone(), origin.clone(), membership.number()));
     let demo_agency = demo_mode::open_agency(config).await?;
@@ -117,11 +120,14 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let committer = thread("committer", move || committer.run(requests))?;
     let listener = start_listener(&database, &scheduler, &membership, &stopping)?;
     let guard = Guard::new(allowed_hosts(config, demo_agency.as_ref())?);
+    let programs = AllowedPrograms::new(config.allow_commands.clone());
     let site = Site {
         scheduler: scheduler.clone(),
         pool: pool.clone(),
         agency: Arc::clone(&agency_log),
         guard: guard.clone(),
+        programs: programs.clone(),
+        callbacks: Arc::clone(&callbacks),
         log_readers: Arc::new(LogReaders::new(database.app_url.clone())),
         demo: config.demo,
         override_review: chrono::TimeDelta::hours(config.override_review_hours.into()),
@@ -139,7 +145,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     };
     let (url, beats_until) = (database.app_url.clone(), stopping.clone());
     let heartbeat = thread("heartbeat", move || membership.run(&url, &beats_until))?;
-    let dispatch = Dispatch::new(scheduler.clone(), executors(&guard), in_hand);
+    let dispatch = Dispatch::new(scheduler.clone(), executors(&guard, programs, callbacks), in_hand);
     let tasks = Tasks {
         door,
         dispatch: tokio::spawn(dispatch.run(to_do, stopping.clone())),
@@ -172,8 +178,10 @@ fn thread<T: Send + 'static>(
     std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-fn executors(guard: &Guard) -> Executors {
+fn executors(guard: &Guard, programs: AllowedPrograms, callbacks: Arc<Callbacks>) -> Executors {
     Executors {
+        callbacks,
+        command: CommandExecutor::new(programs),
         http: HttpExecutor::new(guard.clone(), HttpLimits::default()),
         agent: AgentExecutor::new(guard.clone(), HttpLimits::default()),
     }

@@ -136,6 +136,8 @@ pub enum Permission {
     ReadRun,
     /// Cancel a run, or let a paused one go on.
     CancelRun,
+    /// Do the work of steps, as a worker: claim it, and say what came of it.
+    Work,
     /// Start a run again that is over.
     RerunRun,
     /// Pause a run, retry or skip a step, set a value.
@@ -171,7 +173,8 @@ impl Permission {
             | Permission::CancelRun
             | Permission::RerunRun
             | Permission::SteerRun
-            | Permission::MigrateRun => &[Scope::RunsWrite],
+            | Permission::MigrateRun
+            | Permission::Work => &[Scope::RunsWrite],
             Permission::ReadRun => &[Scope::RunsRead, Scope::LogRead],
             Permission::ReadApprovals | Permission::ReadOverrides => {
                 &[Scope::ApprovalsDecide, Scope::RunsRead]
@@ -194,6 +197,7 @@ impl Permission {
             | Permission::ReadRun
             | Permission::CancelRun
             | Permission::RerunRun
+            | Permission::Work
             | Permission::ReadApprovals
             | Permission::ReadOverrides
             | Permission::Decide

@@ -5,7 +5,7 @@ use super::events::Events;
 use super::schedules::Schedules;
 use super::slots::Slots;
 use super::subruns::Subruns;
-use super::timers;
+use super::{leases, timers};
 use crate::store::Pool;
 use crate::store::agency::AgencyLog;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub fn start(
     let mut loops = JoinSet::new();
     let (scheduler, pool, stop) = parts();
     loops.spawn(timers::run(scheduler, pool, stop));
+    let (scheduler, pool, stop) = parts();
+    loops.spawn(leases::run(scheduler, pool, stop));
     let (scheduler, pool, stop) = parts();
     loops.spawn(Events { scheduler, pool, agency: Arc::clone(agency) }.run(stop));
     let (scheduler, pool, stop) = parts();

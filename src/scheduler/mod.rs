@@ -5,6 +5,7 @@
 //! person or for a network call.
 
 pub mod attempt;
+pub mod callbacks;
 pub mod catalog;
 pub mod changes;
 pub mod committer;
@@ -13,6 +14,7 @@ pub mod events;
 pub mod figures;
 pub mod input;
 pub mod kicks;
+pub mod leases;
 pub mod listen;
 pub mod loops;
 pub mod membership;

@@ -11,6 +11,7 @@ mod slots;
 mod subruns;
 mod timers;
 mod waits;
+mod work;
 
 pub use projections::subject;
 
@@ -100,6 +101,7 @@ pub fn write(
             waits::set(connection, &kept)?;
             subruns::set(connection, &kept)?;
             slots::set(connection, &kept)?;
+            work::set(connection, &kept)?;
         }
         Ok(outcomes)
     })

@@ -33,6 +33,7 @@ pub mod subruns;
 pub mod timers;
 pub mod token_keys;
 pub mod users;
+pub mod work;
 
 pub use pool::Pool;
 

@@ -161,6 +161,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    work (run_id, step) {
+        run_id -> Int8,
+        step -> Text,
+        attempt -> Int4,
+        id -> Int8,
+        action -> Text,
+        available_at -> Timestamptz,
+        worker -> Nullable<Text>,
+        lease_token_hash -> Nullable<Bytea>,
+        lease_seconds -> Nullable<Int4>,
+        lease_until -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     events (id) {
         id -> Int8,
         name -> Text,
@@ -261,9 +276,10 @@ diesel::joinable!(protocol_versions -> protocols (protocol_id));
 diesel::joinable!(approvals -> runs (run_id));
 diesel::joinable!(overrides -> runs (run_id));
 diesel::joinable!(timers -> runs (run_id));
+diesel::joinable!(work -> runs (run_id));
 diesel::joinable!(subruns -> runs (child_run_id));
 diesel::joinable!(schedules -> protocols (protocol_id));
 
 diesel::allow_tables_to_appear_in_same_query!(sessions, users);
 diesel::allow_tables_to_appear_in_same_query!(protocol_versions, protocols, schedules);
-diesel::allow_tables_to_appear_in_same_query!(approvals, overrides, runs, subruns, timers);
+diesel::allow_tables_to_appear_in_same_query!(approvals, overrides, runs, subruns, timers, work);

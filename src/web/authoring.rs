@@ -6,6 +6,7 @@ pub use sub_protocols::Own;
 
 use super::problem::{AppError, FieldError};
 use super::site::{Site, Told};
+use crate::actions::command::check_program;
 use crate::actions::config::{check_action, check_agent};
 use crate::auth::policy::{Permission, Principal, Resource, Role};
 use crate::engine::protocol::{Protocol, UsedAs};
@@ -260,6 +261,10 @@ fn check_config(site: &Site, registry: Registry, name: &str, kind: &str, config:
     errors.extend(
         problems.into_iter().map(|problem| FieldError { path: problem.path, message: problem.message }),
     );
+    if registry == Registry::Actions && kind == "command" {
+        let refused = check_program(config, &site.programs);
+        errors.extend(refused.map(|problem| FieldError { path: problem.path, message: problem.message }));
+    }
     errors
 }
 

@@ -24,3 +24,4 @@ pub mod security;
 pub mod sign_in;
 pub mod site;
 pub mod static_files;
+pub mod work;

@@ -1,6 +1,7 @@
 //! The JSON API, under `/acts` and `/hitl`. One file for each noun; every URL is in [`super::routes`].
 
 pub mod approvals;
+pub mod callbacks;
 pub mod docs;
 pub mod events;
 pub mod log;
@@ -14,6 +15,7 @@ pub mod run_acts;
 pub mod runs;
 pub mod schedules;
 pub mod service;
+pub mod work;
 
 use super::json::{Fields, parse_object};
 use super::principal::{authenticate, doors};

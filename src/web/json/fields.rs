@@ -73,6 +73,13 @@ impl Fields {
         self.optional(key, "an object", |value| value.as_object().cloned())
     }
 
+    pub fn required_array(&mut self, key: &'static str) -> Vec<Value> {
+        let array = self.required(key, "an array of at least one", |value| {
+            value.as_array().filter(|items| !items.is_empty()).cloned()
+        });
+        array.unwrap_or_default()
+    }
+
     pub fn optional_array(&mut self, key: &'static str) -> Option<Vec<Value>> {
         self.optional(key, "an array", |value| value.as_array().cloned())
     }
