@@ -11,7 +11,6 @@ use crate::engine::command::{Actor, Command, Context, Numbers, StartRun};
 use crate::engine::decide::{Decided, decide, start};
 use crate::engine::event::Recorded;
 use crate::engine::ids::{ApprovalId, InstanceId, RunId};
-use crate::engine::state::Run;
 use crate::store::Connection;
 use crate::store::batch::Member;
 use crate::store::error::StoreError;
