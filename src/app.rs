@@ -1,6 +1,6 @@
 //! Composition: what is started in which order, and stopped in the reverse.
 //!
-//! Start: address → database → keys → membership → committer → demo → dispatch, timers, rescue → door.
+//! Start: address → database → keys → membership → committer → demo → dispatch, loops, rescue → door.
 //! Stop: door (streams end) → dispatch (attempts end or are handed back) → committer (the queue is written) →
 //! membership → database.
 
@@ -24,7 +24,7 @@ use crate::scheduler::dispatch::{Dispatch, InHand};
 use crate::scheduler::membership::Membership;
 use crate::scheduler::rescue::Rescue;
 use crate::scheduler::runs::RunCache;
-use crate::scheduler::{Scheduler, figures, leases, listen, stopped, timers};
+use crate::scheduler::{Scheduler, figures, listen, loops, stopped};
 use crate::store::agency::AgencyLog;
 use crate::store::{Pool, sessions, settings, token_keys, users};
 use crate::web::doors::Doors;
@@ -43,6 +43,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 /// Connections for pages, calls and background readers; the committer and the listener have their own.
 const POOL_SIZE: u32 = 12;
@@ -68,9 +69,8 @@ pub struct Running {
 struct Tasks {
     door: tokio::task::JoinHandle<std::io::Result<()>>,
     dispatch: tokio::task::JoinHandle<()>,
-    timers: tokio::task::JoinHandle<()>,
+    loops: JoinSet<()>,
     rescue: tokio::task::JoinHandle<()>,
-    leases: tokio::task::JoinHandle<()>,
     housekeeping: tokio::task::JoinHandle<()>,
 }
 
@@ -113,6 +113,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         runs: scheduler.run_cache(),
         catalog: scheduler.catalog.clone(),
         changes: scheduler.changes.clone(),
+        kicks: scheduler.kicks.clone(),
         stopping: stopping.clone(),
         work,
     });
@@ -148,8 +149,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let tasks = Tasks {
         door,
         dispatch: tokio::spawn(dispatch.run(to_do, stopping.clone())),
-        timers: tokio::spawn(timers::run(scheduler.clone(), pool.clone(), stopping.clone())),
-        leases: tokio::spawn(leases::run(scheduler, pool.clone(), stopping.clone())),
+        loops: loops::start(&scheduler, &pool, &agency_log, &stopping),
         rescue: tokio::spawn(rescue.run(stopping.clone())),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
@@ -316,10 +316,10 @@ impl Running {
         let _ = self.stop.send(true);
         self.server.stop(true).await;
         let door = self.tasks.door.await;
-        let _ = self.tasks.timers.await;
+        let mut loops = self.tasks.loops;
+        while loops.join_next().await.is_some() {}
         let _ = self.tasks.housekeeping.await;
         let _ = self.tasks.rescue.await;
-        let _ = self.tasks.leases.await;
         let _ = self.tasks.dispatch.await;
         if let Some(agency) = &self.demo_agency {
             agency.stop().await;

@@ -203,6 +203,7 @@ impl Engine {
             runs: scheduler.run_cache(),
             catalog: scheduler.catalog.clone(),
             changes: scheduler.changes.clone(),
+            kicks: scheduler.kicks.clone(),
             stopping: stopping.clone(),
             work,
         });

@@ -130,6 +130,8 @@ pub struct Principal {
 pub enum Permission {
     /// Start runs.
     StartRun,
+    /// Tell the runs of an outside event.
+    SendEvent,
     /// See a run, its plan, payload and entries.
     ReadRun,
     /// Cancel a run, or let a paused one go on.
@@ -167,6 +169,7 @@ impl Permission {
     pub fn needs(self) -> &'static [Scope] {
         match self {
             Permission::StartRun
+            | Permission::SendEvent
             | Permission::CancelRun
             | Permission::RerunRun
             | Permission::SteerRun
@@ -190,6 +193,7 @@ impl Permission {
             Permission::SteerRun | Permission::Override => Some(Role::Supervisor),
             Permission::MigrateRun => Some(Role::Admin),
             Permission::StartRun
+            | Permission::SendEvent
             | Permission::ReadRun
             | Permission::CancelRun
             | Permission::RerunRun

@@ -13,6 +13,7 @@ pub mod doors;
 pub mod json;
 pub mod live;
 pub mod measure;
+pub mod outside;
 pub mod pages;
 pub mod people;
 pub mod principal;

@@ -1,7 +1,8 @@
 //! Every URL, in one table. The published description of the API (`api::openapi`) is held against it.
 
 use super::api::{
-    approvals, callbacks, docs, log, overrides, protocols, registry, replay, run_acts, runs, service, work,
+    approvals, callbacks, docs, events, log, overrides, protocols, registry, replay, run_acts, runs,
+    schedules, service, work,
 };
 use super::{pages, problem::AppError, static_files};
 use actix_web::http::Method;
@@ -34,6 +35,8 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/approvals", &[(Method::GET, |get| get.to(approvals::index))]),
     ("/acts/approvals/{id}", &[(Method::GET, |get| get.to(approvals::show))]),
     ("/acts/approvals/{id}/decision", &[(Method::POST, |post| post.to(approvals::decide))]),
+    ("/acts/events/{name}", &[(Method::POST, |post| post.to(events::receive))]),
+    ("/acts/schedules", &[(Method::GET, |get| get.to(schedules::index))]),
     (
         "/hitl/overrides",
         &[(Method::GET, |get| get.to(overrides::index)), (Method::POST, |post| post.to(overrides::file))],

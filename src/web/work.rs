@@ -133,8 +133,9 @@ async fn confirm(
             // Another command of the same batch ended it.
             None => Err((lent, None)),
         },
-        Err(Refused::Rejected(_) | Refused::UnknownRun(_) | Refused::KeyReused) => Err((lent, None)),
         Err(refused @ (Refused::Unavailable | Refused::Unwritable)) => Err((lent, Some(refused))),
+        // The work is gone; the others are about starting runs.
+        Err(_) => Err((lent, None)),
     }
 }
 

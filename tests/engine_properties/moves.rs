@@ -91,6 +91,11 @@ fn out_of_pause(run: &Run, choices: &mut Choices<'_>) -> Move {
 pub fn on(world: &mut World, run: &Run, path: &StepPath, step: &Step) -> Move {
     let (step_path, attempt) = (path.clone(), step.attempt);
     let command = match &step.waits {
+        // It was lost while the run was paused, and now the run ends.
+        None if step.is_lost() => {
+            world.now = run.ending.as_ref().map_or(world.now, |ending| world.now.max(ending.grace_until));
+            Command::FireTimer { step: None, attempt: 0, kind: TimerKind::Grace }
+        }
         None if step.subrun.is_some() => return subrun_ended(path, step, RunStatus::Completed),
         None => Command::CompleteStep { step: step_path, attempt, result: result(path) },
         Some(Waits::Approval) => return decision(run, step, Choice::Approve),

@@ -1,7 +1,7 @@
 use super::{AuthMethod, Missing, Permission, Principal, Resource, Role, Scope, allow};
 use Permission::{
     CancelRun, Decide, ManageUsers, MigrateRun, Override, ReadActions, ReadApprovals, ReadLog, ReadOverrides,
-    ReadProtocols, ReadRun, RerunRun, StartRun, SteerRun, Work, WriteProtocols,
+    ReadProtocols, ReadRun, RerunRun, SendEvent, StartRun, SteerRun, Work, WriteProtocols,
 };
 use std::collections::BTreeSet;
 
@@ -33,6 +33,7 @@ fn every_role_holds_exactly_its_permissions() {
     // Columns in the order of Role::ALL: staff, supervisor, auditor, admin.
     let table = [
         (StartRun, [true, true, false, true]),
+        (SendEvent, [true, true, false, true]),
         (ReadRun, [true, true, true, true]),
         (CancelRun, [true, true, false, true]),
         (Work, [true, true, false, true]),

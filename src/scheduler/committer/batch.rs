@@ -12,7 +12,7 @@ use crate::engine::decide::{Decided, decide, start};
 use crate::engine::event::Recorded;
 use crate::engine::ids::{ApprovalId, InstanceId, RunId};
 use crate::store::Connection;
-use crate::store::batch::Member;
+use crate::store::batch::{Member, Written};
 use crate::store::error::StoreError;
 use crate::store::registry::Snapshot;
 use crate::store::runs::{self, Loaded};
@@ -321,6 +321,16 @@ impl Group {
 
     pub fn into_requests(self) -> Vec<Request> {
         self.callers.into_iter().map(|caller| caller.request).collect()
+    }
+
+    /// Its start was refused by what else is there.
+    pub fn refuse_start(self, outcome: &Written) {
+        let slot = self.member.run.slot.clone();
+        let refused = || match (outcome, &slot) {
+            (Written::Full, Some(slot)) => Refused::Full { key: slot.key.clone(), limit: slot.limit },
+            _ => Refused::NotWanted,
+        };
+        self.into_requests().into_iter().for_each(|request| request.refuse(refused()));
     }
 
     /// The key was used before: the same body gets the same run, another body is refused.

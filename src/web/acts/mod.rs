@@ -18,6 +18,7 @@ pub use runs::{
 };
 pub use start::{rerun, start_run};
 
+
 use super::problem::{AppError, FieldError};
 use serde_json::Value;
 

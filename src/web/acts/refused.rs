@@ -27,6 +27,11 @@ pub(in crate::web) fn plain_refusal(refused: &Refused) -> AppError {
             "Idempotency-Key",
             "This key was already used with another body. Send the same body, or use a new key.",
         ),
+        Refused::Full { key, limit } => AppError::Conflict {
+            detail: refused.to_string(),
+            fields: Map::from_iter([("key".to_owned(), json!(key)), ("limit".to_owned(), json!(limit))]),
+        },
+        Refused::NotWanted => AppError::conflict(refused.to_string()),
         Refused::Unwritable => AppError::internal(anyhow::anyhow!("{refused}")),
         Refused::Unavailable => AppError::Unavailable {
             detail: "The database does not answer, so nothing was done. Try again in a moment.".to_owned(),

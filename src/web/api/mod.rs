@@ -3,6 +3,7 @@
 pub mod approvals;
 pub mod callbacks;
 pub mod docs;
+pub mod events;
 pub mod log;
 pub mod openapi;
 pub mod overrides;
@@ -12,6 +13,7 @@ pub mod registry;
 pub mod replay;
 pub mod run_acts;
 pub mod runs;
+pub mod schedules;
 pub mod service;
 pub mod work;
 
