@@ -15,4 +15,3 @@ mod properties;
 mod reruns;
 mod undos;
 mod world;
-

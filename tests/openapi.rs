@@ -2,6 +2,7 @@
 
 use crate::support::client::{Answer, Caller};
 use crate::support::server::TestServer;
+use crate::support::service::TestService;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,6 +250,52 @@ async fn answers_about_protocols_registries_log_and_service_are_as_described() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_work_and_callbacks_are_as_described() {
+    let service = TestService::start();
+    let allowed = service.allowed();
+    let server = TestServer::start_with(|config| config.allow_hosts = vec![allowed]).await;
+    let mut contract = Contract::of(&server).await;
+    let (admin, staff) = (server.user("admin"), server.user("staff"));
+    let call = json!({"name": "call", "kind": "http", "config": {"url": service.url()}});
+    for action in [json!({"name": "fees", "kind": "worker"}), call] {
+        admin.post("/acts/actions", action).await.expect(201);
+    }
+    let tasks = json!([{"id": "fees", "type": "script"}, {"id": "call", "type": "script"}]);
+    let protocol = admin.publish("Fees", json!({"tasks": tasks})).await;
+    service.answer_with(&[202]);
+    let asked = json!({"actions": ["fees"], "worker": "fees-1", "wait_seconds": 60});
+    let mut ended = json!({"result": {"fees": 120}});
+    for (status, verb) in [(200, "complete"), (200, "fail")] {
+        staff.start(protocol, json!({"license_id": 123})).await;
+        let answer = staff.post("/acts/work/claim", asked.clone()).await;
+        let claimed =
+            contract.check("POST", "/acts/work/claim", answer).expect(status).json["work"][0].clone();
+        let place = |verb: &str| format!("/acts/work/{}/{verb}", claimed["id"]);
+        ended["lease_token"] = claimed["lease_token"].clone();
+        let alive = json!({"lease_token": claimed["lease_token"]});
+        for status in [200, 409] {
+            let answer = staff.post(&place("heartbeat"), alive.clone()).await;
+            contract.check("POST", "/acts/work/{id}/heartbeat", answer).expect(status);
+            let answer = staff.post(&place(verb), ended.clone()).await;
+            contract.check("POST", &format!("/acts/work/{{id}}/{verb}"), answer).expect(status);
+        }
+        ended = json!({"error": "The ledger is closed."});
+    }
+    service.called(1).await;
+    let report = json!({"status": "done", "result": 1});
+    let heard = service.heard().remove(0);
+    let path = heard.callback.strip_prefix(server.base_url()).expect("an address of ours").to_owned();
+    for status in [200, 409] {
+        let answer = server.nobody().post(&path, report.clone()).await;
+        contract.check("POST", "/acts/runs/{id}/steps/{step}/callback", answer).expect(status);
+    }
+    let answer = server.nobody().post(path.split_once('?').expect("a token").0, report).await;
+    contract.check("POST", "/acts/runs/{id}/steps/{step}/callback", answer).expect(403);
+    assert_eq!(contract.seen.len(), 5, "{:?}", contract.seen);
+    server.stop().await;
+}
+
 /// What a refusal says is known: `… known are: a, b.`
 fn known(message: &str) -> BTreeSet<String> {
     let names = message.split_once("known are: ").map_or("", |(_, names)| names.trim_end_matches('.'));
@@ -306,7 +353,7 @@ async fn handlers_know_the_parameters_and_fields_that_are_described_and_no_other
             *looked_at.get_mut("bodies").expect("counted") += 1;
         }
     }
-    assert_eq!(looked_at, BTreeMap::from([("queries", 17), ("bodies", 19)]));
+    assert_eq!(looked_at, BTreeMap::from([("queries", 17), ("bodies", 24)]));
     server.stop().await;
 }
 

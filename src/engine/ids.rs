@@ -113,6 +113,11 @@ impl StepPath {
         self.last().rsplit_once('#').and_then(|(_, round)| round.parse().ok()).unwrap_or(1)
     }
 
+    /// Neither the step nor a group around it is done again.
+    pub fn is_in_first_round(&self) -> bool {
+        !self.0.contains('#')
+    }
+
     /// The path without its own round: what an `Idempotency-Key` is derived from, beside the round itself.
     pub fn without_round(&self) -> &str {
         let last = self.0.rfind('/').map_or(0, |slash| slash + 1);
@@ -152,6 +157,7 @@ mod tests {
         assert_eq!((step.task_id(), step.round(), step.without_round()), ("fees", 4, "checks#2[3]/fees"));
         assert_eq!(step.group(), Some((group.clone(), Some(3))));
         assert_eq!(step.in_round(1).as_str(), "checks#2[3]/fees");
+        assert!(!step.is_in_first_round() && !step.in_round(1).is_in_first_round());
         assert!(step.is_inside(&group) && !step.is_inside(&StepPath::top("checks", 1)));
         assert_eq!((group.task_id(), group.round(), group.group()), ("checks", 2, None));
         let plain = StepPath::inside(&StepPath::top("checks", 1), None, "legal", 1);

@@ -374,10 +374,19 @@ impl OverrideChoice {
 /// What the earlier runs of a lineage did: a rerun takes it over instead of doing it again.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lineage {
-    /// By checksum: the steps that were done and not undone.
-    pub done: HashMap<String, DoneBefore>,
+    /// By checksum: the steps that were done and not undone, the latest last. Several may have asked for the same, as
+    /// the branches of a `for_each` whose tasks do not look at their item.
+    pub done: HashMap<String, Vec<DoneBefore>>,
     /// By checksum: how often it was taken back.
     pub undos: HashMap<String, u32>,
+}
+
+impl Lineage {
+    /// What a step need not do again: what was done at the same place, else elsewhere.
+    pub fn done_before(&self, checksum: &str, step: &StepPath) -> Option<&DoneBefore> {
+        let done = self.done.get(checksum)?;
+        done.iter().rev().find(|done| done.step == *step).or(done.last())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -117,9 +117,9 @@ impl History {
         }
     }
 
-    fn into_lineage(self) -> Lineage {
-        let latest = self.done.into_iter().filter_map(|(checksum, mut done)| Some((checksum, done.pop()?)));
-        Lineage { done: latest.collect(), undos: self.undos }
+    fn into_lineage(mut self) -> Lineage {
+        self.done.retain(|_, done| !done.is_empty());
+        Lineage { done: self.done, undos: self.undos }
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
         let lineage = history.into_lineage();
         assert_eq!(lineage.undos.len(), 0);
         assert_eq!(lineage.done.keys().collect::<Vec<_>>(), ["A"]);
-        let before = &lineage.done["A"];
+        let before = &lineage.done["A"][0];
         assert_eq!((before.run, before.step.as_str(), before.action_version), (RunId(1), "a", 3));
     }
 
@@ -190,7 +190,7 @@ mod tests {
         history.add(RunId(2), recorded("deploy", done(json!(2))));
         let lineage = history.into_lineage();
         assert_eq!(lineage.undos, HashMap::from([("A".to_owned(), 1)]));
-        assert_eq!(lineage.done["A"].result, json!(2));
+        assert_eq!(lineage.done["A"].last().map(|done| &done.result), Some(&json!(2)));
     }
 
     #[test]

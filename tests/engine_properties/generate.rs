@@ -113,7 +113,11 @@ impl Writer<'_> {
         let uses: &[&str] = match self.language {
             Language::Whole => {
                 let rare = self.choices.one_in(12);
-                if rare { &["missing", "compute_badly"] } else { &["call", "call", "call", "compute", "work"] }
+                if rare {
+                    &["missing", "compute_badly"]
+                } else {
+                    &["call", "call", "call", "compute", "work"]
+                }
             }
             Language::Calm | Language::Work => &["call", "call", "compute", "work"],
         };

@@ -23,7 +23,10 @@ pub fn hold_after(world: &World, before: Option<&Run>, decided: &Decided) {
         assert!(recorded.at >= run.updated_at, "time never goes back within a run");
         assert!(!run.status.is_final(), "the closing entry is the last");
         let at_rest = run.status == RunStatus::Paused || run.held;
-        assert!(!at_rest || !begins(&recorded.event.kind), "a paused or held run starts nothing: {recorded:?}");
+        assert!(
+            !at_rest || !begins(&recorded.event.kind),
+            "a paused or held run starts nothing: {recorded:?}"
+        );
         apply_one(world, &mut run, recorded);
         if let EventKind::RunClosed { count, .. } = recorded.event.kind {
             assert_eq!(count, run.version, "the closing entry counts itself");
@@ -71,6 +74,8 @@ fn hold_for(run: &Run) {
             let around = run.steps.get(&group).map(|group| group.status);
             assert_eq!(around, Some(StepStatus::Running), "{path} is open, and its group is not");
         }
+        let rests = run.status == RunStatus::Paused || run.ending.is_some();
+        assert!(!step.is_lost() || rests, "what was lost is begun again, unless the run rests: {path}");
         attempt_holds(run, path, step);
         group_holds(run, path, step);
     }
@@ -108,7 +113,10 @@ fn attempt_holds(run: &Run, path: &StepPath, step: &Step) {
 
 fn group_holds(run: &Run, path: &StepPath, step: &Step) {
     let Some(group) = &step.group else { return };
-    assert!(group.begun <= group.branches && group.succeeded + group.failed <= group.begun, "{path}: {group:?}");
+    assert!(
+        group.begun <= group.branches && group.succeeded + group.failed <= group.begun,
+        "{path}: {group:?}"
+    );
     let Some(Work::Parallel(parallel)) = run.protocol.task(path).map(|task| &task.work) else { return };
     if let Some(most) = parallel.max_concurrency {
         assert!(group.open() <= most, "{path} has more branches open than {most}: {group:?}");
@@ -198,11 +206,11 @@ fn next(stands: Option<Stands>, attempt: u32, kind: &EventKind) -> Option<Stands
         EventKind::StepDone { .. } | EventKind::EventReceived { .. } | EventKind::StepCancelled { .. } => {
             (at || between).then_some(Stands::Over(attempt))
         }
-        EventKind::GroupDone { .. } | EventKind::ApprovalDecided { .. } => at.then_some(Stands::Over(attempt)),
-        // It may have failed to begin.
-        EventKind::StepFailed { .. } => {
-            (at || between || stands.is_none()).then_some(Stands::Over(attempt))
+        EventKind::GroupDone { .. } | EventKind::ApprovalDecided { .. } => {
+            at.then_some(Stands::Over(attempt))
         }
+        // It may have failed to begin.
+        EventKind::StepFailed { .. } => (at || between || stands.is_none()).then_some(Stands::Over(attempt)),
         // Its `when` was false, a person passed over it while it was open, or after it had failed.
         EventKind::StepSkipped { .. } => Some(Stands::Over(attempt)),
         _ => None,
@@ -241,7 +249,11 @@ fn decisions_hold(run: &Run, events: &[Recorded]) {
         let people = approved.entry(*id).or_default();
         if choice == Choice::Approve {
             assert!(people.insert(by), "{by} approved twice");
-            assert_eq!(people.len() as u32 >= quorum, decided.contains(id), "{id:?} needs {quorum}: {people:?}");
+            assert_eq!(
+                people.len() as u32 >= quorum,
+                decided.contains(id),
+                "{id:?} needs {quorum}: {people:?}"
+            );
         }
     }
 }

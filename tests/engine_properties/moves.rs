@@ -6,9 +6,7 @@ use chrono::TimeDelta;
 use hms_act::engine::command::{Command, TimerKind};
 use hms_act::engine::effects;
 use hms_act::engine::ids::{ApprovalId, OverrideId, RunId, StepPath};
-use hms_act::engine::state::{
-    Approval, Choice, OverrideAction, OverrideChoice, Run, RunStatus, Step, Waits,
-};
+use hms_act::engine::state::{Approval, Choice, OverrideAction, OverrideChoice, Run, RunStatus, Step, Waits};
 use serde_json::{Value, json};
 
 #[derive(Debug, Clone)]
@@ -93,6 +91,11 @@ fn out_of_pause(run: &Run, choices: &mut Choices<'_>) -> Move {
 pub fn on(world: &mut World, run: &Run, path: &StepPath, step: &Step) -> Move {
     let (step_path, attempt) = (path.clone(), step.attempt);
     let command = match &step.waits {
+        // It was lost while the run was paused, and now the run ends.
+        None if step.is_lost() => {
+            world.now = run.ending.as_ref().map_or(world.now, |ending| world.now.max(ending.grace_until));
+            Command::FireTimer { step: None, attempt: 0, kind: TimerKind::Grace }
+        }
         None if step.subrun.is_some() => return subrun_ended(path, step, RunStatus::Completed),
         None => Command::CompleteStep { step: step_path, attempt, result: result(path) },
         Some(Waits::Approval) => return decision(run, step, Choice::Approve),
@@ -108,9 +111,7 @@ pub fn on(world: &mut World, run: &Run, path: &StepPath, step: &Step) -> Move {
             Command::ReceiveEvent { step: step_path, event: 5, payload: result(path) }
         }
         Some(Waits::Callback) => Command::CallBack { step: step_path, outcome: Ok(result(path)) },
-        Some(Waits::Worker) => {
-            Command::ClaimStep { step: step_path, attempt, worker: "w1".to_owned() }
-        }
+        Some(Waits::Worker) => Command::ClaimStep { step: step_path, attempt, worker: "w1".to_owned() },
     };
     Move { command, by: SYSTEM }
 }
@@ -163,7 +164,9 @@ fn trouble(world: &mut World, run: &Run, choices: &mut Choices<'_>) -> Move {
     let retry_after = choices.of(&[None, Some(TimeDelta::seconds(100))]);
     let command = match choices.below(8) {
         0..=2 => Command::FailStep { step: step_path, attempt, error, retryable: true, retry_after },
-        3 if choices.one_in(2) => Command::FailStep { step: step_path, attempt, error, retryable: false, retry_after: None },
+        3 if choices.one_in(2) => {
+            Command::FailStep { step: step_path, attempt, error, retryable: false, retry_after: None }
+        }
         4 => Command::RescueStep { step: step_path, attempt, reason: error },
         5 => Command::AcceptStep { step: step_path, attempt },
         6 => Command::CallBack { step: step_path, outcome: Err(error) },
@@ -188,7 +191,8 @@ fn act(world: &mut World, run: &Run, choices: &mut Choices<'_>) -> Move {
     let by = choices.of(&["sam", "sue", STARTER]);
     let reason = "because".to_owned();
     let begun: Vec<&StepPath> = run.steps.iter().rev().map(|(path, _)| path).collect();
-    let step = begun.get(choices.below(begun.len().min(4))).map_or(StepPath::top("t0", 1), |path| (*path).clone());
+    let step =
+        begun.get(choices.below(begun.len().min(4))).map_or(StepPath::top("t0", 1), |path| (*path).clone());
     let command = match choices.below(16) {
         0..=3 => Command::SkipStep { step, reason },
         4..=6 => {
@@ -233,7 +237,8 @@ fn official(run: &Run, choices: &mut Choices<'_>) -> Move {
 fn stale(world: &mut World, run: &Run, choices: &mut Choices<'_>) -> Move {
     let begun: Vec<(&StepPath, u32)> = run.steps.iter().map(|(path, step)| (path, step.attempt)).collect();
     let chosen = begun.get(choices.below(begun.len() + 1));
-    let (step, attempt) = chosen.map_or((StepPath::top("nowhere", 1), 1), |(path, now)| ((*path).clone(), *now));
+    let (step, attempt) =
+        chosen.map_or((StepPath::top("nowhere", 1), 1), |(path, now)| ((*path).clone(), *now));
     let attempt = match choices.below(3) {
         0 => attempt.saturating_sub(1),
         1 => attempt + 1,
@@ -252,7 +257,9 @@ fn stale(world: &mut World, run: &Run, choices: &mut Choices<'_>) -> Move {
         5 => Command::CallBack { step, outcome: Ok(result) },
         6 => Command::ReceiveEvent { step, event: 6, payload: result },
         7 => Command::FireTimer { step: Some(step), attempt, kind },
-        8 => Command::Decide { approval, choice: Choice::Approve, reason: None, form: Some(json!({"a": "x"})) },
+        8 => {
+            Command::Decide { approval, choice: Choice::Approve, reason: None, form: Some(json!({"a": "x"})) }
+        }
         9 => Command::SubrunEnded {
             step,
             run: RunId(1),

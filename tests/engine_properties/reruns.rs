@@ -30,19 +30,20 @@ fn lineage(run: &Run, events: &[Recorded]) -> Lineage {
             EventKind::StepDone { result } => match step.undone() {
                 Some(undone) => {
                     let checksum = asked[&undone].0;
-                    lineage.done.remove(checksum);
+                    lineage.done.get_mut(checksum).expect("it was done").retain(|done| done.step != undone);
                     *lineage.undos.entry(checksum.to_owned()).or_default() += 1;
                 }
                 None => {
                     let Some((checksum, action_version)) = asked.get(step).copied() else { continue };
                     let (run, step, result) = (run.id, step.clone(), result.clone());
                     let done = DoneBefore { run, step, action_version, result };
-                    lineage.done.insert(checksum.to_owned(), done);
+                    lineage.done.entry(checksum.to_owned()).or_default().push(done);
                 }
             },
             _ => {}
         }
     }
+    lineage.done.retain(|_, done| !done.is_empty());
     lineage
 }
 

@@ -20,7 +20,9 @@ pub fn ran_once_for_what_was_done(run: &Run, events: &[Recorded]) {
     }
     let mut done: Vec<(u64, StepPath)> = Vec::new();
     for (seq, recorded) in events.iter().enumerate() {
-        let Some(path) = recorded.event.step.as_ref().filter(|path| path.undone().is_none()) else { continue };
+        let Some(path) = recorded.event.step.as_ref().filter(|path| path.undone().is_none()) else {
+            continue;
+        };
         let undoable = run.protocol.task(path).is_some_and(|task| task.undo().is_some());
         if undoable && matches!(recorded.event.kind, EventKind::StepDone { .. }) {
             done.push((seq as u64, path.clone()));

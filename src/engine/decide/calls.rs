@@ -122,9 +122,9 @@ impl Decision {
 
     /// Takes over what an earlier run of the lineage did. False: none did.
     pub(super) fn carry(&mut self, path: &StepPath, checksum: &str) -> bool {
-        let known = self.run.before.as_ref().and_then(|before| before.done.get(checksum));
+        let known = self.run.before.as_ref().and_then(|before| before.done_before(checksum, path));
         // A later round is asked for on purpose.
-        let Some(known) = known.filter(|_| path.round() == 1) else { return false };
+        let Some(known) = known.filter(|_| path.is_in_first_round()) else { return false };
         let carried = EventKind::StepCarried {
             run: known.run,
             from_step: known.step.clone(),

@@ -14,7 +14,8 @@ use serde_json::Value;
 impl Decision {
     /// The step, if this attempt at it is the one that runs. A late result of an old attempt changes nothing.
     fn running(&self, step: &StepPath, attempt: u32) -> Result<&Step, Rejection> {
-        let is_call = |found: &&Step| found.group.is_none() && found.subrun.is_none();
+        // A lost attempt was given up, also while the next one waits for the run to be resumed.
+        let is_call = |found: &&Step| found.group.is_none() && found.subrun.is_none() && !found.is_lost();
         self.run
             .steps
             .get(step)
@@ -173,9 +174,6 @@ impl Decision {
     ) -> Result<(), Rejection> {
         let found = self.running(step, attempt)?;
         let (instance, rescues) = (found.instance, found.rescues + 1);
-        if found.is_lost() {
-            return Err(Rejection::StaleAttempt { step: step.clone() });
-        }
         if self.run.ending.is_some() && step.undone().is_none() {
             self.emit_step(step, attempt, EventKind::StepCancelled { reason }, &Actor::system());
             self.after(step, context);
