@@ -8,6 +8,7 @@ mod raw;
 
 use crate::actions::HttpLimits;
 use crate::actions::agent::AgentExecutor;
+use crate::actions::command::{AllowedPrograms, CommandExecutor};
 use crate::actions::guard::Guard;
 use crate::actions::http::HttpExecutor;
 use crate::engine::command::Actor;
@@ -15,6 +16,7 @@ use crate::engine::ids::RunId;
 use crate::engine::protocol::Protocol;
 use crate::engine::state::{ProtocolRef, RunStatus};
 use crate::scheduler::attempt::Executors;
+use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::committer::{Committer, Parts};
 use crate::scheduler::dispatch::{Dispatch, InHand};
 use crate::scheduler::runs::RunCache;
@@ -201,6 +203,7 @@ impl Engine {
             runs: scheduler.run_cache(),
             catalog: scheduler.catalog.clone(),
             changes: scheduler.changes.clone(),
+            kicks: scheduler.kicks.clone(),
             stopping: stopping.clone(),
             work,
         });
@@ -209,6 +212,8 @@ impl Engine {
         let executors = Executors {
             http: HttpExecutor::new(guard.clone(), HttpLimits::default()),
             agent: AgentExecutor::new(guard, HttpLimits::default()),
+            command: CommandExecutor::new(AllowedPrograms::default()),
+            callbacks: Arc::new(Callbacks::open(&mut connection, "http://hms-act.invalid".to_owned())?),
         };
         let dispatch =
             tokio::spawn(Dispatch::new(scheduler.clone(), executors, InHand::default()).run(to_do, stopping));

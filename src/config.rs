@@ -30,6 +30,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Private addresses that actions and webhooks may reach.
     pub allow_hosts: Vec<AllowedHost>,
+    /// Local programs that `command` actions may run, by their absolute paths.
+    pub allow_commands: Vec<PathBuf>,
     pub demo: bool,
     /// The demo users' password. None: one is generated and printed once.
     pub demo_password: Option<Secret>,
@@ -85,6 +87,9 @@ pub struct Flags {
     /// Private addresses that actions may reach [HMS_ACT_ALLOW_HOSTS]
     #[arg(long, value_name = "HOST:PORT,…")]
     pub allow_hosts: Option<String>,
+    /// Local programs that actions may run [HMS_ACT_ALLOW_COMMANDS]
+    #[arg(long, value_name = "/PATH,…")]
+    pub allow_commands: Option<String>,
     /// Start with demo users, a demo protocol and a demo agency [HMS_ACT_DEMO]
     #[arg(long)]
     pub demo: bool,
@@ -135,6 +140,7 @@ impl Config {
         let data_dir = from_flag(flags.data_dir, "HMS_ACT_DATA_DIR", &file.data_dir);
         let public_url = from_flag(flags.public_url, "HMS_ACT_PUBLIC_URL", &file.public_url);
         let allow_hosts = from_flag(flags.allow_hosts, "HMS_ACT_ALLOW_HOSTS", &file.allow_hosts);
+        let allow_commands = from_flag(flags.allow_commands, "HMS_ACT_ALLOW_COMMANDS", &file.allow_commands);
         let demo = from_flag(flags.demo.then(|| "1".to_owned()), "HMS_ACT_DEMO", &file.demo_text());
         let list =
             from_flag(flags.demo_screening_list, "HMS_ACT_DEMO_SCREENING_LIST", &file.demo_screening_list);
@@ -161,6 +167,7 @@ impl Config {
             data_dir: PathBuf::from(data_dir.as_deref().unwrap_or(DEFAULT_DATA_DIR)),
             public_url: public_url.as_deref().map(parse_public_url).transpose()?,
             allow_hosts: parse_allow_hosts(allow_hosts.as_deref().unwrap_or(""))?,
+            allow_commands: parse_allow_commands(allow_commands.as_deref().unwrap_or(""))?,
             demo: parse_switch("HMS_ACT_DEMO", demo.as_deref().unwrap_or("0"))?,
             demo_password: sources.demo_password()?,
             demo_screening_list: list.map(PathBuf::from),
@@ -193,6 +200,7 @@ struct FileValues {
     data_dir: Option<String>,
     public_url: Option<String>,
     allow_hosts: Option<String>,
+    allow_commands: Option<String>,
     demo: Option<bool>,
     demo_password: Option<String>,
     demo_password_file: Option<String>,
@@ -334,6 +342,20 @@ fn parse_allowed_host(text: &str) -> Result<AllowedHost, ConfigError> {
         },
     };
     Ok(AllowedHost { host, port })
+}
+
+fn parse_allow_commands(text: &str) -> Result<Vec<PathBuf>, ConfigError> {
+    let programs = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    programs
+        .map(|program| {
+            let plain =
+                program.starts_with('/') && !program.split('/').any(|part| matches!(part, "." | ".."));
+            plain.then(|| PathBuf::from(program)).ok_or_else(|| {
+                let message = format!("{program:?} is not an absolute path such as /usr/local/bin/fees");
+                wrong("HMS_ACT_ALLOW_COMMANDS", message)
+            })
+        })
+        .collect()
 }
 
 fn parse_switch(variable: &str, text: &str) -> Result<bool, ConfigError> {

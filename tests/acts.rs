@@ -148,6 +148,7 @@ async fn approval_is_skipped_only_by_whoever_may_decide_it() {
     assert_eq!((&closed["status"], &closed["decided_by"]), (&json!("closed"), &Value::Null));
     let written = entry(&server, id, "step.skipped").await;
     assert_eq!((&written["actor"], &written["detail"]["as_role"]), (&json!("admin"), &json!("supervisor")));
+    admin.wait_for_status(id, "completed").await;
     server.stop().await;
 }
 

@@ -113,6 +113,31 @@ async fn move_is_refused_where_what_has_begun_has_no_counterpart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn group_that_has_begun_keeps_what_is_in_it() {
+    let server = TestServer::start().await;
+    let (staff, supervisor, admin) = (server.user("staff"), server.user("supervisor"), server.user("admin"));
+    let group = |tasks: Value| json!({"id": "checks", "type": "parallel", "tasks": tasks});
+    let both = json!([check(), compute("fees")]);
+    let protocol = admin.publish("Moving", json!({"tasks": [group(both.clone()), compute("last")]})).await;
+    let run = staff.start(protocol, json!({})).await;
+    staff.wait_for_status(run, "waiting").await;
+    for tasks in [
+        json!([check(), [compute("fees"), compute("more")]]),
+        json!([check(), compute("fees"), compute("more")]),
+    ] {
+        let version = next_version(&admin, protocol, &[group(tasks), compute("last")]).await;
+        let refused = admin.act(run, "migrate", json!({"version": version, "reason": "x"})).await;
+        assert!(refused.problem(409).contains("holds other tasks"), "{}", refused.text);
+    }
+    let version = next_version(&admin, protocol, &[group(both), compute("end")]).await;
+    admin.act(run, "migrate", json!({"version": version, "reason": "x"})).await.expect(202);
+    let approval = supervisor.approval(run).await;
+    supervisor.decide(approval, "approve", "Good.").await.expect(200);
+    assert_eq!(staff.wait_for_status(run, "completed").await["payload"]["end"]["by"], "end");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn approval_is_dropped_only_by_whoever_may_decide_it() {
     let server = TestServer::start().await;
     let (staff, supervisor, admin) = (server.user("staff"), server.user("supervisor"), server.user("admin"));

@@ -90,6 +90,23 @@ async fn rerun_takes_over_what_was_done_and_publishes_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn demo_licence_is_published_once_however_often_it_is_run_again() {
+    let server = TestServer::start().await;
+    let staff = server.user("staff");
+    let mut last = staff.start(7, json!({"license_id": 123})).await;
+    approve(&server, last).await;
+    for _ in 0..2 {
+        last = rerun(&staff, last, json!({"reason": "Once more."})).await;
+        approve(&server, last).await;
+        let carried =
+            ["fetch_data", "ai_analysis", "draft_letter", "deploy"].map(|step| (step, "step.carried"));
+        assert_eq!(begun(&server, last).await, pairs(&carried));
+    }
+    assert_eq!(published(server.scratch.path()).len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn edited_input_does_only_what_it_changes() {
     let server = TestServer::start().await;
     let staff = server.user("staff");

@@ -5,6 +5,7 @@ use diesel::connection::SimpleConnection;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{PgConnection, QueryableByName, RunQueryDsl, sql_query};
 use hms_act::auth::policy::Role;
+use hms_act::engine::command::TimerKind;
 use hms_act::engine::state::{OverrideAction, RunStatus};
 use hms_act::store::migrate;
 use hms_act::store::overrides::OverrideStatus;
@@ -61,7 +62,8 @@ fn every_check_of_words_is_held_against_its_enum() {
         ("approvals.status", set(["pending", "approved", "rejected", "returned", "closed"])),
         ("actions.kind", set(["http", "worker", "command", "compute"])),
         ("agents.kind", set(["openai"])),
-        ("timers.kind", set(["max_minutes"])),
+        ("timers.kind", set(TimerKind::ALL.map(TimerKind::as_str))),
+        ("subruns.state", set(["open", "withdrawn"])),
         (
             "overrides.action",
             set([OverrideAction::Pause, OverrideAction::Cancel, OverrideAction::Modify]

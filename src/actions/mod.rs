@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod agent;
+pub mod command;
 pub mod config;
 mod exchange;
 mod fields;

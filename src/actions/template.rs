@@ -74,8 +74,8 @@ pub(super) fn skeleton(template: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Fills in a header's value.
-pub(super) fn fill_header(template: &str, names: &Names<'_>) -> Result<String, String> {
+/// Fills in a text that nothing takes apart again: an argument of a program.
+pub(super) fn fill_text(template: &str, names: &Names<'_>) -> Result<String, String> {
     let mut filled = String::new();
     for piece in pieces(template)? {
         match piece {
@@ -83,6 +83,12 @@ pub(super) fn fill_header(template: &str, names: &Names<'_>) -> Result<String, S
             Piece::Expression(text) => filled.push_str(&scalar(text, names)?),
         }
     }
+    Ok(filled)
+}
+
+/// Fills in a header's value.
+pub(super) fn fill_header(template: &str, names: &Names<'_>) -> Result<String, String> {
+    let filled = fill_text(template, names)?;
     if filled.chars().any(char::is_control) {
         return Err("a header's value holds a line break or another control character".to_owned());
     }

@@ -130,10 +130,14 @@ pub struct Principal {
 pub enum Permission {
     /// Start runs.
     StartRun,
+    /// Tell the runs of an outside event.
+    SendEvent,
     /// See a run, its plan, payload and entries.
     ReadRun,
     /// Cancel a run, or let a paused one go on.
     CancelRun,
+    /// Do the work of steps, as a worker: claim it, and say what came of it.
+    Work,
     /// Start a run again that is over.
     RerunRun,
     /// Pause a run, retry or skip a step, set a value.
@@ -165,10 +169,12 @@ impl Permission {
     pub fn needs(self) -> &'static [Scope] {
         match self {
             Permission::StartRun
+            | Permission::SendEvent
             | Permission::CancelRun
             | Permission::RerunRun
             | Permission::SteerRun
-            | Permission::MigrateRun => &[Scope::RunsWrite],
+            | Permission::MigrateRun
+            | Permission::Work => &[Scope::RunsWrite],
             Permission::ReadRun => &[Scope::RunsRead, Scope::LogRead],
             Permission::ReadApprovals | Permission::ReadOverrides => {
                 &[Scope::ApprovalsDecide, Scope::RunsRead]
@@ -187,9 +193,11 @@ impl Permission {
             Permission::SteerRun | Permission::Override => Some(Role::Supervisor),
             Permission::MigrateRun => Some(Role::Admin),
             Permission::StartRun
+            | Permission::SendEvent
             | Permission::ReadRun
             | Permission::CancelRun
             | Permission::RerunRun
+            | Permission::Work
             | Permission::ReadApprovals
             | Permission::ReadOverrides
             | Permission::Decide

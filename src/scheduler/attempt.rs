@@ -1,8 +1,10 @@
 //! One attempt: read its target, call it, submit what came of it.
 
+use super::callbacks::Callbacks;
 use super::figures::InFlight;
 use super::{Refused, Scheduler};
 use crate::actions::agent::AgentExecutor;
+use crate::actions::command::CommandExecutor;
 use crate::actions::http::HttpExecutor;
 use crate::actions::{Call, Executor, Fault, Outcome, Target};
 use crate::engine::command::{Actor, Command};
@@ -28,6 +30,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Executors {
     pub http: HttpExecutor,
     pub agent: AgentExecutor,
+    pub command: CommandExecutor,
+    pub callbacks: Arc<Callbacks>,
 }
 
 /// Makes the attempt and submits what came of it.
@@ -119,6 +123,11 @@ async fn execute(
     attempt: Attempt,
     registered: &Registered,
 ) -> Result<Outcome, Fault> {
+    // What an agent answers must fit a schema, which a report would go around.
+    let callback_url = match attempt.used_as {
+        UsedAs::Action => Some(executors.callbacks.url(run, &attempt.step)),
+        UsedAs::Agent | UsedAs::Protocol => None,
+    };
     let call = Call {
         run_id: run.0,
         step: attempt.step.as_str().to_owned(),
@@ -129,14 +138,15 @@ async fn execute(
         payload: attempt.payload,
         idempotency_key: attempt.idempotency_key,
         traceparent: traceparent(),
-        callback_url: None,
+        callback_url,
         time_limit: TIME_LIMIT,
     };
     match (attempt.used_as, registered.kind.as_str()) {
         (UsedAs::Agent, _) => executors.agent.execute(&call).await,
         (_, "http") => executors.http.execute(&call).await,
+        (_, "command") => executors.command.execute(&call).await,
         (_, "compute") => Ok(Outcome::Done(call.input)),
-        (_, kind) => Err(fault(format!("this version cannot run `{kind}` actions"))),
+        (_, kind) => Err(fault(format!("`{kind}` actions are not done here"))),
     }
 }
 

@@ -10,6 +10,7 @@ use super::catalog::CatalogCache;
 use super::changes::{Change, Changes};
 use super::dispatch::Work;
 use super::figures::{self, Tally};
+use super::kicks::Kicks;
 use super::runs::RunCache;
 use super::{Refused, Request};
 use crate::engine::command::Rejection;
@@ -45,6 +46,8 @@ pub struct Parts {
     pub runs: Arc<RunCache>,
     pub catalog: CatalogCache,
     pub changes: Changes,
+    /// The loops that are told of what concerns them.
+    pub kicks: Kicks,
     pub stopping: watch::Receiver<bool>,
     /// Where attempts go that are to be started, or stopped.
     pub work: mpsc::UnboundedSender<Work>,
@@ -231,12 +234,20 @@ impl Committer {
                 self.parts.changes.publish(change);
                 // The receiver is gone only while the app stops; a rescue finds these attempts then.
                 group.work().into_iter().for_each(|work| drop(self.parts.work.send(work)));
+                self.parts.kicks.committed(&group.member);
                 group.acknowledge();
                 Vec::new()
             }
             Written::Stale => {
                 self.parts.runs.forget(group.member.run.id);
                 group.into_requests()
+            }
+            Written::Full | Written::NotWanted => {
+                if group.drew_its_number() {
+                    self.run_ids.push_back(group.member.run.id.0);
+                }
+                group.refuse_start(&outcome);
+                Vec::new()
             }
             Written::LineageOpen { run_id } => {
                 self.run_ids.push_back(group.member.run.id.0);

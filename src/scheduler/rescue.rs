@@ -126,7 +126,14 @@ impl Rescue {
         let command = Command::RescueStep { step, attempt, reason: GONE.to_owned() };
         match self.scheduler.act(id, command, Actor::system()).await {
             // Rejected: another instance was faster, or the result came after all.
-            Ok(_) | Err(Refused::Rejected(_) | Refused::UnknownRun(_) | Refused::KeyReused) => true,
+            Ok(_)
+            | Err(
+                Refused::Rejected(_)
+                | Refused::UnknownRun(_)
+                | Refused::KeyReused
+                | Refused::Full { .. }
+                | Refused::NotWanted,
+            ) => true,
             Err(Refused::Unavailable | Refused::Unwritable) => false,
         }
     }

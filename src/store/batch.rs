@@ -7,7 +7,11 @@ mod approvals;
 mod entries;
 mod overrides;
 mod projections;
+mod slots;
+mod subruns;
 mod timers;
+mod waits;
+mod work;
 
 pub use projections::subject;
 
@@ -51,6 +55,10 @@ pub enum Written {
         run_id: i64,
         body_hash: Vec<u8>,
     },
+    /// As many runs as may be are on their way under the run's concurrency limit, and it does not wait.
+    Full,
+    /// A sub-run that began already, or that its step no longer waits for.
+    NotWanted,
     /// A rerun whose lineage has another run that is not over.
     LineageOpen {
         run_id: i64,
@@ -71,6 +79,9 @@ pub fn write(
         take_keys(connection, members, &mut outcomes)?;
         lock_runs(connection, members, &mut outcomes)?;
         check_lineages(connection, members, &mut outcomes)?;
+        subruns::check(connection, members, &mut outcomes)?;
+        slots::check(connection, members, &mut outcomes)?;
+        give_back_keys(connection, members, &outcomes)?;
         let kept: Vec<&Member> = members
             .iter()
             .zip(&outcomes)
@@ -87,6 +98,10 @@ pub fn write(
             overrides::decide(connection, &kept)?;
             overrides::close(connection, &kept)?;
             timers::set(connection, &kept)?;
+            waits::set(connection, &kept)?;
+            subruns::set(connection, &kept)?;
+            slots::set(connection, &kept)?;
+            work::set(connection, &kept)?;
         }
         Ok(outcomes)
     })
@@ -157,6 +172,26 @@ fn take_keys(
         if owner.run_id != run_id {
             outcomes[index] = Written::KeyTaken { run_id: owner.run_id, body_hash: owner.body_hash.clone() };
         }
+    }
+    Ok(())
+}
+
+/// A start that is refused leaves its key unused: a later try under it may find room.
+fn give_back_keys(
+    connection: &mut PgConnection,
+    members: &[&Member],
+    outcomes: &[Written],
+) -> Result<(), StoreError> {
+    let refused = |outcome: &Written| {
+        matches!(outcome, Written::Full | Written::NotWanted | Written::LineageOpen { .. })
+    };
+    let pairs = members.iter().zip(outcomes).filter(|(_, outcome)| refused(outcome));
+    let ids: Vec<i64> =
+        pairs.filter(|(member, _)| member.start_key.is_some()).map(|(member, _)| member.run.id.0).collect();
+    if !ids.is_empty() {
+        diesel::sql_query("DELETE FROM start_keys WHERE run_id = ANY($1)")
+            .bind::<Array<BigInt>, _>(ids)
+            .execute(connection)?;
     }
     Ok(())
 }

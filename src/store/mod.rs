@@ -10,6 +10,7 @@ pub mod bootstrap;
 pub mod conninfo;
 pub mod embedded;
 pub mod error;
+pub mod events;
 pub mod instances;
 pub mod lineage;
 pub mod log;
@@ -21,13 +22,18 @@ pub mod protocols;
 pub mod raw_log;
 pub mod registry;
 pub mod runs;
+pub mod schedules;
 pub mod schema;
 mod sequences;
 pub mod sessions;
 pub mod settings;
+pub mod slots;
 pub mod start_keys;
+pub mod subruns;
+pub mod timers;
 pub mod token_keys;
 pub mod users;
+pub mod work;
 
 pub use pool::Pool;
 

@@ -6,6 +6,7 @@ pub use sub_protocols::Own;
 
 use super::problem::{AppError, FieldError};
 use super::site::{Site, Told};
+use crate::actions::command::check_program;
 use crate::actions::config::{check_action, check_agent};
 use crate::auth::policy::{Permission, Principal, Resource, Role};
 use crate::engine::protocol::{Protocol, UsedAs};
@@ -13,6 +14,7 @@ use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::protocols::{self, ProtocolRow};
 use crate::store::registry::{self, COMPUTE, Registered};
+use crate::store::schedules;
 use crate::store::users;
 use serde_json::{Value, json};
 
@@ -119,7 +121,7 @@ pub async fn create_protocol(
         Ok((row, Some(("protocol.created", detail))))
     });
     let created = created.await?;
-    refresh_catalog(site).await?;
+    published(site).await?;
     Ok(created)
 }
 
@@ -148,8 +150,18 @@ pub async fn save_protocol(
         Ok((row, told))
     });
     let saved = saved.await?.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))?;
-    refresh_catalog(site).await?;
+    published(site).await?;
     Ok(saved)
+}
+
+/// What follows from the latest versions, once they are committed: their schedules, and the names that others use.
+async fn published(site: &Site) -> Result<(), AppError> {
+    let scheduler = site.scheduler.clone();
+    site.read(move |connection| {
+        schedules::follow(connection, scheduler.protocols())?;
+        scheduler.catalog.refresh(connection)
+    })
+    .await
 }
 
 /// A new action or agent.
@@ -249,6 +261,10 @@ fn check_config(site: &Site, registry: Registry, name: &str, kind: &str, config:
     errors.extend(
         problems.into_iter().map(|problem| FieldError { path: problem.path, message: problem.message }),
     );
+    if registry == Registry::Actions && kind == "command" {
+        let refused = check_program(config, &site.programs);
+        errors.extend(refused.map(|problem| FieldError { path: problem.path, message: problem.message }));
+    }
     errors
 }
 

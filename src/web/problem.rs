@@ -10,6 +10,7 @@
 use super::request_id;
 use crate::auth::limits::Wait;
 use crate::auth::policy::{Refusal, Scope};
+use crate::scheduler::input::Misfit;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -233,6 +234,12 @@ impl ResponseError for AppError {
         let mut response = HttpResponse::build(self.status_code()).content_type(CONTENT_TYPE).body(body);
         self.add_headers(&mut response);
         response
+    }
+}
+
+impl From<Misfit> for FieldError {
+    fn from(misfit: Misfit) -> FieldError {
+        FieldError { path: misfit.path, message: misfit.message }
     }
 }
 

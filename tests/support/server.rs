@@ -57,6 +57,7 @@ impl TestServer {
             data_dir: scratch.path().to_owned(),
             public_url: None,
             allow_hosts: Vec::new(),
+            allow_commands: Vec::new(),
             demo: true,
             demo_password: Some(Secret::new(DEMO_PASSWORD)),
             demo_screening_list: None,

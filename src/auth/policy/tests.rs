@@ -1,7 +1,7 @@
 use super::{AuthMethod, Missing, Permission, Principal, Resource, Role, Scope, allow};
 use Permission::{
     CancelRun, Decide, ManageUsers, MigrateRun, Override, ReadActions, ReadApprovals, ReadLog, ReadOverrides,
-    ReadProtocols, ReadRun, RerunRun, StartRun, SteerRun, WriteProtocols,
+    ReadProtocols, ReadRun, RerunRun, SendEvent, StartRun, SteerRun, Work, WriteProtocols,
 };
 use std::collections::BTreeSet;
 
@@ -33,8 +33,10 @@ fn every_role_holds_exactly_its_permissions() {
     // Columns in the order of Role::ALL: staff, supervisor, auditor, admin.
     let table = [
         (StartRun, [true, true, false, true]),
+        (SendEvent, [true, true, false, true]),
         (ReadRun, [true, true, true, true]),
         (CancelRun, [true, true, false, true]),
+        (Work, [true, true, false, true]),
         (RerunRun, [true, true, false, true]),
         (SteerRun, [false, true, false, true]),
         (MigrateRun, [false, false, false, true]),
@@ -81,6 +83,7 @@ fn token_holds_no_more_than_its_scopes() {
         RerunRun,
         SteerRun,
         MigrateRun,
+        Work,
         Override,
         Decide,
         ReadLog,

@@ -27,7 +27,7 @@ impl Decision {
             return Err(Rejection::NotNow(sentence));
         }
         if let Some(values) = &new_value {
-            self.fits(&merged(&self.run.payload, values))?;
+            self.fits(&merged(&self.run.payload, values), "new_value")?;
         }
         let via = context.actor.via.clone();
         let review_until = self.now + review;
@@ -60,7 +60,7 @@ impl Decision {
             }
         };
         if let Some(values) = &new_value {
-            self.fits(&merged(&self.run.payload, values))?;
+            self.fits(&merged(&self.run.payload, values), "new_value")?;
         }
         let via = context.actor.via.clone();
         let changes =

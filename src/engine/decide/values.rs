@@ -26,14 +26,14 @@ impl Decision {
             let sentence = format!("payload.{} has this value already.", path.join("."));
             return Err(Rejection::NotNow(sentence));
         }
-        self.fits(&changed)?;
+        self.fits(&changed, "value")?;
         let via = context.actor.via.clone();
         self.emit_run(EventKind::ValueSet { path, value, reason, via }, context.actor);
         self.ask_again(context);
         Ok(())
     }
 
-    pub(super) fn fits(&self, payload: &Payload) -> Result<(), Rejection> {
+    pub(super) fn fits(&self, payload: &Payload, field: &'static str) -> Result<(), Rejection> {
         let (bytes, depth) = json::measure(&Value::Object(payload.clone()));
         let message = if bytes > MAX_PAYLOAD_BYTES {
             format!("With this the payload would be larger than {} MiB.", MAX_PAYLOAD_BYTES >> 20)
@@ -42,7 +42,7 @@ impl Decision {
         } else {
             return Ok(());
         };
-        Err(Rejection::Unfit { field: "value", message })
+        Err(Rejection::Unfit { field, message })
     }
 
     /// Every approval that is open or was decided is void now, and opens again: an open one under a new number, a

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod agreement;
+mod cron;
 mod place;
 mod reader;
 mod schema;

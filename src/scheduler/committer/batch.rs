@@ -1,6 +1,7 @@
 //! A batch in the making: commands grouped by run, decided one after the other, their entries sealed.
 
-use super::super::dispatch::Work;
+mod orders;
+
 use super::super::runs::RunCache;
 use super::super::{Done, NewRun, Refused, Reply, Request};
 use super::Parts;
@@ -8,12 +9,10 @@ use crate::audit::Hash;
 use crate::audit::entry::{Draft, Sealed, seal};
 use crate::engine::command::{Actor, Command, Context, Numbers, StartRun};
 use crate::engine::decide::{Decided, decide, start};
-use crate::engine::effects;
-use crate::engine::event::{EventKind, Recorded};
+use crate::engine::event::Recorded;
 use crate::engine::ids::{ApprovalId, InstanceId, RunId};
-use crate::engine::state::Run;
 use crate::store::Connection;
-use crate::store::batch::Member;
+use crate::store::batch::{Member, Written};
 use crate::store::error::StoreError;
 use crate::store::registry::Snapshot;
 use crate::store::runs::{self, Loaded};
@@ -304,31 +303,6 @@ impl Group {
         Loaded { run: Arc::clone(&self.member.run), head: self.head }
     }
 
-    /// What the committed state asks of the world: attempts that began, and runs whose attempts must stop.
-    pub fn work(&self) -> Vec<Work> {
-        let run: &Run = &self.member.run;
-        if run.status.is_final() {
-            let stops = self
-                .member
-                .events
-                .iter()
-                .any(|recorded| matches!(recorded.event.kind, EventKind::StepCancelled { .. }));
-            return if stops { vec![Work::Stop(run.id)] } else { Vec::new() };
-        }
-        let began = |recorded: &&Recorded| {
-            matches!(recorded.event.kind, EventKind::StepStarted { instance: Some(_), .. })
-        };
-        let began = self.member.events.iter().filter(began);
-        let attempts = began.filter_map(|recorded| {
-            let path = recorded.event.step.as_ref()?;
-            let step = run.steps.get(path).filter(|step| Some(step.attempt) == recorded.event.attempt)?;
-            effects::attempt(run, path, step)
-        });
-        attempts
-            .map(|attempt| Work::Start { run: Arc::clone(&self.member.run), attempt: Box::new(attempt) })
-            .collect()
-    }
-
     pub fn acknowledge(self) {
         let mut first = true;
         for Caller { request, refused } in self.callers {
@@ -347,6 +321,16 @@ impl Group {
 
     pub fn into_requests(self) -> Vec<Request> {
         self.callers.into_iter().map(|caller| caller.request).collect()
+    }
+
+    /// Its start was refused by what else is there.
+    pub fn refuse_start(self, outcome: &Written) {
+        let slot = self.member.run.slot.clone();
+        let refused = || match (outcome, &slot) {
+            (Written::Full, Some(slot)) => Refused::Full { key: slot.key.clone(), limit: slot.limit },
+            _ => Refused::NotWanted,
+        };
+        self.into_requests().into_iter().for_each(|request| request.refuse(refused()));
     }
 
     /// The key was used before: the same body gets the same run, another body is refused.

@@ -11,11 +11,13 @@ mod start;
 
 pub use approvals::{decide, read_approval};
 pub use overrides::{Judgement, decide_override, file_override, read_override};
+pub(in crate::web) use refused::{plain_refusal, refused_error};
 pub use runs::{
     cancel_run, migrate_run, pause_run, preview_migration, read_run, resume_run, retry_step, set_value,
     skip_step, value_path,
 };
 pub use start::{rerun, start_run};
+
 
 use super::problem::{AppError, FieldError};
 use serde_json::Value;

@@ -9,7 +9,7 @@ use crate::store::error::StoreError;
 use serde_json::{Map, Value, json};
 
 /// The answer to a refused command. What was refused to a person is an entry in the log.
-pub(super) async fn refused_error(site: &Site, who: &Principal, refused: Refused) -> AppError {
+pub(in crate::web) async fn refused_error(site: &Site, who: &Principal, refused: Refused) -> AppError {
     if let Refused::Rejected(rejection) = &refused {
         let detail = json!({"command": rejection.to_string()});
         if let Err(error) = site.record_refusal(who, "command.refused", detail).await {
@@ -19,7 +19,7 @@ pub(super) async fn refused_error(site: &Site, who: &Principal, refused: Refused
     plain_refusal(&refused)
 }
 
-pub(super) fn plain_refusal(refused: &Refused) -> AppError {
+pub(in crate::web) fn plain_refusal(refused: &Refused) -> AppError {
     match refused {
         Refused::Rejected(rejection) => rejection_error(rejection),
         Refused::UnknownRun(id) => AppError::NotFound(format!("There is no run {id}.")),
@@ -27,6 +27,11 @@ pub(super) fn plain_refusal(refused: &Refused) -> AppError {
             "Idempotency-Key",
             "This key was already used with another body. Send the same body, or use a new key.",
         ),
+        Refused::Full { key, limit } => AppError::Conflict {
+            detail: refused.to_string(),
+            fields: Map::from_iter([("key".to_owned(), json!(key)), ("limit".to_owned(), json!(limit))]),
+        },
+        Refused::NotWanted => AppError::conflict(refused.to_string()),
         Refused::Unwritable => AppError::internal(anyhow::anyhow!("{refused}")),
         Refused::Unavailable => AppError::Unavailable {
             detail: "The database does not answer, so nothing was done. Try again in a moment.".to_owned(),

@@ -3,18 +3,17 @@
 use super::super::problem::{AppError, FieldError};
 use super::super::site::{Site, actor};
 use super::refused::{plain_refusal, refused_error};
-use super::schema_errors;
 use crate::auth::policy::{Permission, Principal, Resource};
 use crate::engine::command::{Rejection, Rerun};
 use crate::engine::event::EventKind;
 use crate::engine::ids::RunId;
 use crate::engine::protocol::Protocol;
 use crate::engine::state::{Payload, ProtocolRef, Run};
+use crate::scheduler::input::{input_problems, overwritten};
 use crate::scheduler::{Done, NewRun, Refused};
 use crate::store::batch::StartKey;
 use crate::store::error::StoreError;
 use crate::store::{Connection, lineage, log, protocols, runs, start_keys};
-use serde_json::Value;
 use std::sync::Arc;
 
 /// Starts a run of the protocol's latest version.
@@ -140,26 +139,12 @@ async fn started_before(site: &Site, key: &StartKey) -> Result<Option<Done>, App
 
 /// What is wrong with what a run is given, all of it.
 fn check_input(protocol: &Protocol, payload: &Payload) -> Result<(), AppError> {
-    // What a branch of a `for_each` saves stays in that branch.
-    let in_payload = protocol.all().into_iter().filter(|place| place.items.is_empty());
-    let taken = in_payload.filter(|place| payload.contains_key(&place.task.saves));
-    let taken: Vec<FieldError> = taken.map(|place| overwritten(&place.task.saves, &place.task.id)).collect();
-    if !taken.is_empty() {
-        return Err(AppError::Unprocessable { errors: taken });
-    }
-    if let Some(schema) = &protocol.input {
-        let errors = schema_errors(schema, &Value::Object(payload.clone()), "$.payload")?;
-        if !errors.is_empty() {
-            return Err(AppError::Unprocessable { errors });
+    for misfits in [overwritten(protocol, payload), input_problems(protocol, payload)] {
+        if !misfits.is_empty() {
+            return Err(AppError::Unprocessable {
+                errors: misfits.into_iter().map(FieldError::from).collect(),
+            });
         }
     }
     Ok(())
-}
-
-/// A field of the payload that a step's result would overwrite without a word.
-fn overwritten(key: &str, task: &str) -> FieldError {
-    FieldError {
-        path: format!("$.payload.{key}"),
-        message: format!("is where the result of the task `{task}` goes. Use another name for this field."),
-    }
 }

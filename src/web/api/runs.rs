@@ -49,7 +49,11 @@ pub async fn start(
 }
 
 /// `Idempotency-Key`, with the hash of the body that it stands for.
-fn start_key(req: &HttpRequest, user: &str, body: &Map<String, Value>) -> Result<Option<StartKey>, AppError> {
+pub(super) fn start_key(
+    req: &HttpRequest,
+    user: &str,
+    body: &Map<String, Value>,
+) -> Result<Option<StartKey>, AppError> {
     let Some(value) = req.headers().get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().unwrap_or_default().trim();
     if key.is_empty() || key.len() > 255 {

@@ -7,7 +7,6 @@ use crate::engine::expression::kind_of;
 use crate::engine::json;
 use crate::engine::state::Payload;
 use chrono::{DateTime, Utc};
-use croner::parser::{CronParser, Seconds, Year};
 use serde_json::Value;
 
 /// The most runs with the same key at once.
@@ -48,9 +47,7 @@ fn cron(reader: &mut Reader<'_>) -> Option<String> {
         reader.problem("cron", message);
         return None;
     }
-    // Croner also knows years and names such as `@daily`, which would be a second way to say the same.
-    let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-    match parser.parse(&text) {
+    match super::super::cron::parser().parse(&text) {
         Err(error) => reader.beyond_schema("cron", format!("`{text}` is not a schedule: {error}.")),
         Ok(cron) => match cron.find_next_occurrence(&some_time(), false) {
             Ok(_) => return Some(text),

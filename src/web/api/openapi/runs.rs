@@ -220,6 +220,25 @@ struct RunList {
     next: Option<String>,
 }
 
+/// Why a run was not started now. Beside the fields of every problem, the limit.
+#[derive(ToSchema)]
+struct Full {
+    #[schema(rename = "type", example = "about:blank")]
+    kind: String,
+    #[schema(example = "Conflict")]
+    title: String,
+    #[schema(example = 409)]
+    status: u16,
+    /// What happened, and what to do next.
+    detail: String,
+    #[schema(nullable = false)]
+    request_id: Option<String>,
+    /// The key that the runs share.
+    key: String,
+    /// How many of them may be on their way at once.
+    limit: u32,
+}
+
 pub fn calls() -> Vec<Call> {
     vec![start(), index(), show(), replay()]
 }
@@ -233,6 +252,7 @@ fn start() -> Call {
         .request_header("Idempotency-Key", key, short_text(255))
         .body::<StartRun>(json!({"protocol_id": 7, "payload": {"license_id": 123}}))
         .answer::<RunStarted>(202, "The run is queued.", &[AnswerHeader::Location])
+        .problem_as::<Full>(409, "The protocol's concurrency limit is reached, and it lets nobody wait.")
         .tag(TAG)
 }
 
