@@ -15,3 +15,4 @@ mod properties;
 mod reruns;
 mod undos;
 mod world;
+

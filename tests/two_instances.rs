@@ -5,6 +5,7 @@ use crate::support::postgres::ScratchDir;
 use crate::support::process::{Setup, TestProcess};
 use crate::support::server::{seats, token};
 use crate::support::service::TestService;
+use crate::waits::{number, publish, until};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::collections::BTreeSet;
