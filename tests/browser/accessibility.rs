@@ -110,7 +110,8 @@ async fn furnish_situations(server: &TestServer) -> (i64, i64, i64) {
     staff.wait_for_status(nested, "waiting").await;
     let stopped = staff.start(7, json!({"license_id": 123})).await;
     staff.wait_for_status(stopped, "waiting").await;
-    let filed = json!({"run_id": stopped, "action": "modify", "reason": "Wrong.", "new_value": {"note": "x"}});
+    let filed =
+        json!({"run_id": stopped, "action": "modify", "reason": "Wrong.", "new_value": {"note": "x"}});
     let filed = supervisor.post("/hitl/overrides", filed).await.expect(201);
     (nested, stopped, filed.json["id"].as_i64().expect("a number"))
 }

@@ -15,9 +15,11 @@ fn asks(id: &str) -> Value {
 /// Decides the pending approval of one step of a run.
 async fn approve(server: &TestServer, run: i64, step: &str) {
     let supervisor = server.user("supervisor");
-    let found = supervisor.get(&format!("/acts/approvals?status=pending&run_id={run}")).await.expect(200).json;
+    let found =
+        supervisor.get(&format!("/acts/approvals?status=pending&run_id={run}")).await.expect(200).json;
     let all = found["approvals"].as_array().expect("a list");
-    let of_step = all.iter().find(|approval| approval["step"] == step).unwrap_or_else(|| panic!("{step}: {found}"));
+    let of_step =
+        all.iter().find(|approval| approval["step"] == step).unwrap_or_else(|| panic!("{step}: {found}"));
     let id = of_step["id"].as_i64().expect("a number");
     supervisor.decide(id, "approve", &format!("{step} is in order.")).await.expect(200);
 }
@@ -107,7 +109,10 @@ async fn runs_are_steered_through_their_page() {
     let deploy = admin.get("/acts/actions/deploy").await.expect(200).json["config"].clone();
     let nowhere = deploy["url"].as_str().expect("a url").replace("/portal/licences", "/no/such/place");
     let config = json!({"method": "GET", "url": nowhere});
-    admin.post("/acts/actions", json!({"name": "look_up", "kind": "http", "config": config})).await.expect(201);
+    admin
+        .post("/acts/actions", json!({"name": "look_up", "kind": "http", "config": config}))
+        .await
+        .expect(201);
     let look_up = json!({"id": "look_up", "type": "script", "on_failure": "pause"});
     let protocol = admin.publish("Steered", json!({"tasks": [look_up, asks("sign")]})).await;
     let staff = server.user("staff");

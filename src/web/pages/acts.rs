@@ -78,7 +78,8 @@ impl ActForm {
             for choice in &mut field.choices {
                 choice.selected = choice.value == field.value;
             }
-            field.error = problems.iter().find(|(name, _)| *name == field.name).map(|(_, message)| message.clone());
+            field.error =
+                problems.iter().find(|(name, _)| *name == field.name).map(|(_, message)| message.clone());
         }
         let known = |name: &str| self.fields.iter().any(|field| field.name == name);
         let others = problems.iter().filter(|(name, _)| !known(name)).map(|(_, message)| message.as_str());

@@ -6,8 +6,8 @@ use super::plan::{counted, thousands};
 use super::protocol::{Task as View, TaskKind, TaskList};
 use crate::engine::expression::{Expression, Piece, Template};
 use crate::engine::protocol::{
-    Concurrency, Hitl, Invocation, Join, Missed, OnFailure, OnReject, OnTimeout, Overlap, Parallel, Protocol, Retry,
-    Schedule, Task, Wait, WhenFull, Work,
+    Concurrency, Hitl, Invocation, Join, Missed, OnFailure, OnReject, OnTimeout, Overlap, Parallel, Protocol,
+    Retry, Schedule, Task, Wait, WhenFull, Work,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ pub fn rules(protocol: &Protocol) -> Vec<String> {
 
 /// When runs start by themselves.
 pub fn scheduled(schedule: &Schedule) -> Vec<String> {
-    let mut said = vec![format!("Runs start by themselves: {} ({}).", schedule.cron, schedule.time_zone.name())];
+    let mut said =
+        vec![format!("Runs start by themselves: {} ({}).", schedule.cron, schedule.time_zone.name())];
     said.push(
         match schedule.missed {
             Missed::Skip => "Times that are missed are left out.",
@@ -50,7 +51,10 @@ fn limited(limit: &Concurrency) -> String {
         WhenFull::Wait => "others wait their turn",
         WhenFull::Refuse => "others are refused",
     };
-    format!("At most {} with the same key under way at once; {full}.", counted(limit.limit as usize, "run", "runs"))
+    format!(
+        "At most {} with the same key under way at once; {full}.",
+        counted(limit.limit as usize, "run", "runs")
+    )
 }
 
 fn list(protocol: &Protocol, tasks: &[Arc<Task>]) -> Vec<View> {
@@ -104,7 +108,11 @@ fn branches(protocol: &Protocol, parallel: &Parallel) -> Vec<View> {
     let branch = |(number, tasks): (usize, &Vec<Arc<Task>>)| match tasks.as_slice() {
         [only] => task(protocol, only),
         tasks => View {
-            title: if parallel.for_each.is_some() { "Each item".to_owned() } else { format!("Branch {}", number + 1) },
+            title: if parallel.for_each.is_some() {
+                "Each item".to_owned()
+            } else {
+                format!("Branch {}", number + 1)
+            },
             id: String::new(),
             kind: TaskKind::Other,
             what: format!("{}, one after another", counted(tasks.len(), "step", "steps")),
@@ -120,7 +128,9 @@ fn waits(wait: &Wait) -> String {
         Wait::For(length) => format!("Waits {}", duration(*length)),
         Wait::Until(until) => format!("Waits until {}", in_words(until)),
         Wait::Event { name, key: None } => format!("Waits for the event {name}"),
-        Wait::Event { name, key: Some(key) } => format!("Waits for the event {name} with the key {}", in_words(key)),
+        Wait::Event { name, key: Some(key) } => {
+            format!("Waits for the event {name} with the key {}", in_words(key))
+        }
     }
 }
 
@@ -265,7 +275,10 @@ mod tests {
         let branches = &drawn[1].inside.tasks;
         assert_eq!((branches[0].title.as_str(), branches[1].title.as_str()), ("Legal", "Branch 2"));
         let each = &branches[1].inside.tasks[1];
-        assert_eq!(each.what, "Once for each item of payload.parties, at most 5 at once; all of them must succeed");
+        assert_eq!(
+            each.what,
+            "Once for each item of payload.parties, at most 5 at once; all of them must succeed"
+        );
         assert_eq!(each.inside.tasks[0].title, "Screen");
         assert_eq!(drawn[2].what, "Waits for the event payment_received with the key ${payload.case}");
         assert_eq!(drawn[3].notes[0], "2 different people must approve.");
@@ -282,6 +295,9 @@ mod tests {
         .expect("valid");
         let rules = rules(&protocol);
         assert_eq!(rules[0], "Runs start by themselves: 0 6 * * * (Europe/Berlin).");
-        assert_eq!(rules.last().map(String::as_str), Some("At most 2 runs with the same key under way at once; others wait their turn."));
+        assert_eq!(
+            rules.last().map(String::as_str),
+            Some("At most 2 runs with the same key under way at once; others wait their turn.")
+        );
     }
 }

@@ -198,9 +198,12 @@ fn plain(text: &str) -> Value {
 pub fn value(typed: &str) -> Value {
     let text = typed.trim();
     let document = text.starts_with(['{', '[']).then(|| json::parse_value(text.as_bytes()).ok()).flatten();
-    let fraction = || text.split_once('.').filter(|(before, _)| whole(before).is_some()).and_then(|_| number(text));
+    let fraction =
+        || text.split_once('.').filter(|(before, _)| whole(before).is_some()).and_then(|_| number(text));
     match plain(text) {
-        Value::String(text) => document.or_else(|| fraction().map(Value::Number)).unwrap_or(Value::String(text.replace("\r\n", "\n"))),
+        Value::String(text) => document
+            .or_else(|| fraction().map(Value::Number))
+            .unwrap_or(Value::String(text.replace("\r\n", "\n"))),
         other => other,
     }
 }

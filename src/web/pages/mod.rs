@@ -27,8 +27,8 @@ pub mod protocol;
 pub mod protocols;
 pub mod reading;
 pub mod replay;
-pub mod run;
 pub mod rerun;
+pub mod run;
 pub mod run_new;
 pub mod runs;
 #[cfg(test)]

@@ -67,7 +67,11 @@ pub struct Override {
 /// Where the decision stands, for the person who looks.
 pub enum Answer {
     /// The viewer may decide. Holds what was typed before.
-    Open { choice: String, reason: String, pairs: Vec<Pair> },
+    Open {
+        choice: String,
+        reason: String,
+        pairs: Vec<Pair>,
+    },
     /// It is open, but not for the viewer: why.
     Barred(String),
     Decided(Decided),

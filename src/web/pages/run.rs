@@ -6,12 +6,12 @@
 //! `Last-Event-ID` when it connects again. An event named `end` closes the stream for good. The stream must
 //! answer 401 or 403 and never redirect: the sign-in page would be drawn into the run.
 
+use super::acts::Acts;
 use super::chrome::Chrome;
 use super::facts::Fact;
 use super::forms::FieldKind;
 use super::log::Entry;
 use super::moment::Moment;
-use super::acts::Acts;
 use super::status::Status;
 use super::steps::{Link, StepList};
 use askama::Template;

@@ -198,7 +198,8 @@ impl Page {
                 2 => "one more person must approve too".to_owned(),
                 more => format!("{} more people must approve too", more - 1),
             },
-            reject: if goes_on { "the run goes on, and knows of it" } else { "the run stops here" }.to_owned(),
+            reject: if goes_on { "the run goes on, and knows of it" } else { "the run stops here" }
+                .to_owned(),
             fields: questions.into_iter().map(|question| question.field).collect(),
         }
     }
@@ -222,7 +223,8 @@ impl Page {
             return Some(Answer::Barred(Rejection::VotedBefore.to_string()));
         }
         if self.run.status == RunStatus::Paused {
-            let why = "The run is paused, so nothing is decided in it now. As soon as it goes on, you can decide.";
+            let why =
+                "The run is paused, so nothing is decided in it now. As soon as it goes on, you can decide.";
             return Some(Answer::Barred(why.to_owned()));
         }
         let why = approvers::bar(who, &row.approvers(), row.four_eyes, &row.run_starter)?;
@@ -234,9 +236,11 @@ impl Page {
     fn withdrawn(&self) -> String {
         let path = StepPath::from_log(&self.row.step);
         let step = self.run.steps.get(&path);
-        let another = step.and_then(|step| step.approval.as_ref()).filter(|approval| approval.id.0 != self.row.id);
+        let another =
+            step.and_then(|step| step.approval.as_ref()).filter(|approval| approval.id.0 != self.row.id);
         if another.is_some() {
-            return "A value was changed, so this was asked again: the new question is on the run's page.".to_owned();
+            return "A value was changed, so this was asked again: the new question is on the run's page."
+                .to_owned();
         }
         match step.map(|step| step.status) {
             Some(StepStatus::Skipped) => "The step was skipped before anybody decided.".to_owned(),
@@ -252,7 +256,8 @@ impl Page {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let path = StepPath::from_log(&self.row.step);
-        if let Some((step, approval)) = self.run.steps.get(&path).and_then(|step| Some((step, step.approval.as_ref()?)))
+        if let Some((step, approval)) =
+            self.run.steps.get(&path).and_then(|step| Some((step, step.approval.as_ref()?)))
             && approval.id.0 == self.row.id
         {
             notes.extend(plan::asked_again(&self.run, &path, step));
@@ -332,7 +337,8 @@ mod tests {
 
     #[test]
     fn only_what_is_approved_needs_the_form() {
-        let schema = serde_json::json!({"properties": {"amount": {"type": "integer"}}, "required": ["amount"]});
+        let schema =
+            serde_json::json!({"properties": {"amount": {"type": "integer"}}, "required": ["amount"]});
         let typed = |body: &str| {
             let questions = input_form::questions(Some(&schema)).expect("fields");
             Typed::read(&Sent::form(body.as_bytes()).expect("a form"), questions)

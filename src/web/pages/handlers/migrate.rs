@@ -35,9 +35,14 @@ pub async fn show(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
 ///
 /// # Errors
 /// 403, 404. What stands in the way is said on the page, with 422 or 409.
-pub async fn migrate(visit: Visit, path: web::Path<String>, Form(sent): Form) -> Result<HttpResponse, AppError> {
+pub async fn migrate(
+    visit: Visit,
+    path: web::Path<String>,
+    Form(sent): Form,
+) -> Result<HttpResponse, AppError> {
     let id = id(&path)?;
-    let mut asked = Asked { id, version: sent.filled("version"), reason: sent.text("reason"), ..Asked::default() };
+    let mut asked =
+        Asked { id, version: sent.filled("version"), reason: sent.text("reason"), ..Asked::default() };
     asked.reason_error = reason_problem(&asked.reason, "Say why the run is moved.");
     if let Some(message) = asked.reason_error.clone() {
         asked.problems.push(Problem::at_field("field-reason", message));
@@ -84,7 +89,9 @@ async fn draw(visit: &Visit, mut asked: Asked, mut status: StatusCode) -> Result
         match acts::preview_migration(&visit.site, &visit.who, asked.id, version).await {
             Ok((run, found)) => preview = Some(view(&run, text, &found, &asked)),
             Err(AppError::Unprocessable { errors }) => {
-                asked.problems.extend(errors.into_iter().map(|error| Problem::at_field("version", error.message)));
+                asked
+                    .problems
+                    .extend(errors.into_iter().map(|error| Problem::at_field("version", error.message)));
                 status = StatusCode::UNPROCESSABLE_ENTITY;
             }
             Err(error) => return Err(error),

@@ -81,8 +81,7 @@ fn resume(run: &Run) -> Option<ActForm> {
     let held_up = cause.is_some_and(|(path, step)| run.holds(path, step));
     let may = run.status == RunStatus::Paused && run.overridden.is_none() && !held_up;
     let hint = "It goes on where it stopped.";
-    let form =
-        ActForm::new("resume", "Let this run go on", hint, format!("Let run {} go on", run.id));
+    let form = ActForm::new("resume", "Let this run go on", hint, format!("Let run {} go on", run.id));
     may.then(|| form.with_reason("Why may it go on?"))
 }
 
@@ -114,7 +113,8 @@ fn skip(run: &Run, who: &Principal) -> Option<ActForm> {
         let ends = run.ending.is_some() && path.undone().is_none();
         !ends && (step.status.is_open() || run.holds(path, step))
     });
-    let coming = run.current_steps().into_iter().filter(|path| !run.steps.contains_key(path) && run.ending.is_none());
+    let coming =
+        run.current_steps().into_iter().filter(|path| !run.steps.contains_key(path) && run.ending.is_none());
     let coming: Vec<StepPath> = coming.collect();
     let paths = steps.map(|(path, _)| path).chain(&coming);
     let may = paths.filter(|path| run.protocol.task(path).is_some_and(|task| may_pass(run, who, task)));
@@ -156,7 +156,10 @@ fn may_pass(run: &Run, who: &Principal, task: &Task) -> bool {
 }
 
 /// The field that names a step. None: there is none to name.
-fn choose<'a>(run: &Run, paths: impl Iterator<Item = &'a StepPath>) -> Option<crate::web::pages::forms::Field> {
+fn choose<'a>(
+    run: &Run,
+    paths: impl Iterator<Item = &'a StepPath>,
+) -> Option<crate::web::pages::forms::Field> {
     let paths: Vec<&StepPath> = paths.take(MOST_STEPS + 1).collect();
     if paths.is_empty() {
         return None;

@@ -36,7 +36,11 @@ pub async fn show(visit: Visit, path: web::Path<String>) -> Result<HttpResponse,
 ///
 /// # Errors
 /// 403, 404. What is wrong comes back with the form, with 422, or 409 when the run has moved on.
-pub async fn create(visit: Visit, path: web::Path<String>, Form(sent): Form) -> Result<HttpResponse, AppError> {
+pub async fn create(
+    visit: Visit,
+    path: web::Path<String>,
+    Form(sent): Form,
+) -> Result<HttpResponse, AppError> {
     let id = id(&path)?;
     let (mut typed, values) = Typed::read(&sent);
     let (Some(action), true) = (typed.action(), typed.problems.is_empty()) else {
@@ -48,7 +52,8 @@ pub async fn create(visit: Visit, path: web::Path<String>, Form(sent): Form) -> 
             Ok(see_other(&format!("/overrides/{}", row.id)))
         }
         Err(AppError::Unprocessable { errors }) => {
-            typed.problems = errors.into_iter().map(|error| Problem::at_field("name_1", error.message)).collect();
+            typed.problems =
+                errors.into_iter().map(|error| Problem::at_field("name_1", error.message)).collect();
             typed.draw(&visit, id, StatusCode::UNPROCESSABLE_ENTITY).await
         }
         Err(AppError::Conflict { detail, .. }) => {
@@ -101,8 +106,9 @@ impl Typed {
         let run = acts::read_run(&visit.site, &visit.who, id).await?;
         let mut field = reason("Why do you stop it?");
         (field.value, field.error) = (self.reason, self.reason_error);
-        let choice =
-            |(action, text): (OverrideAction, &str)| Choice::new(action.as_str(), text, action.as_str() == self.action);
+        let choice = |(action, text): (OverrideAction, &str)| {
+            Choice::new(action.as_str(), text, action.as_str() == self.action)
+        };
         let view = OverrideNew {
             number: run.id.to_string(),
             protocol: run.protocol_ref.name.clone(),

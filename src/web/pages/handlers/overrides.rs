@@ -61,7 +61,11 @@ pub async fn show(visit: Visit, path: web::Path<String>) -> Result<HttpResponse,
 ///
 /// # Errors
 /// 403, 404. Who decides second sees who decided first, with 409.
-pub async fn decide(visit: Visit, path: web::Path<String>, Form(sent): Form) -> Result<HttpResponse, AppError> {
+pub async fn decide(
+    visit: Visit,
+    path: web::Path<String>,
+    Form(sent): Form,
+) -> Result<HttpResponse, AppError> {
     let id = id(&path)?;
     let (mut typed, new_value) = Typed::read(&sent);
     let (Some(choice), true) = (typed.choice(), typed.problems.is_empty()) else {
@@ -164,7 +168,9 @@ fn answer(who: &Principal, stored: &Stored, typed: Option<Typed>) -> Answer {
         });
     }
     if stored.status != OverrideStatus::Pending.as_str() {
-        return Answer::Withdrawn("The run ended before anybody decided, so nothing is left to decide.".to_owned());
+        return Answer::Withdrawn(
+            "The run ended before anybody decided, so nothing is left to decide.".to_owned(),
+        );
     }
     if let Some(why) = bar(who, stored) {
         return Answer::Barred(why);

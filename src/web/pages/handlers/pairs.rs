@@ -74,7 +74,8 @@ pub fn of(payload: &Payload) -> Option<Vec<Pair>> {
         payload.iter().map(|(name, value)| Some((name.clone(), plain(value)?))).collect();
     let empty = (String::new(), String::new());
     let rows = rows?.into_iter().chain([empty]).enumerate();
-    let rows: Vec<Pair> = rows.map(|(index, (name, value))| Pair { number: index + 1, name, value }).collect();
+    let rows: Vec<Pair> =
+        rows.map(|(index, (name, value))| Pair { number: index + 1, name, value }).collect();
     // What would be read back as something else stays as it is.
     (read(&rows).ok()? == *payload).then_some(rows)
 }
@@ -95,7 +96,8 @@ mod tests {
 
     #[test]
     fn dotted_names_are_values_inside_values() {
-        let read = read_nested(&pairs(&[("applicant.name", "Acme"), ("applicant.id", "5"), ("urgent", "true")]));
+        let read =
+            read_nested(&pairs(&[("applicant.name", "Acme"), ("applicant.id", "5"), ("urgent", "true")]));
         let expected = json!({"applicant": {"name": "Acme", "id": 5}, "urgent": true});
         assert_eq!(Value::Object(read.expect("all is well")), expected);
         assert!(read_nested(&pairs(&[("", "1")])).is_err());

@@ -34,7 +34,11 @@ pub async fn show(visit: Visit, path: web::Path<String>) -> Result<HttpResponse,
 ///
 /// # Errors
 /// 403, 404; 409 while the run, or another that follows it, is not over.
-pub async fn create(visit: Visit, path: web::Path<String>, Form(sent): Form) -> Result<HttpResponse, AppError> {
+pub async fn create(
+    visit: Visit,
+    path: web::Path<String>,
+    Form(sent): Form,
+) -> Result<HttpResponse, AppError> {
     let id = id(&path)?;
     let mut draft = Draft::of(&visit, id).await?;
     let payload = match draft.read(&sent) {
@@ -161,8 +165,9 @@ impl Draft {
         Ok(Rerun {
             number: run.id.to_string(),
             protocol: run.protocol_ref.name.clone(),
-            version_note: (self.latest != began)
-                .then(|| format!("It follows version {}; run {} followed version {began}.", self.latest, run.id)),
+            version_note: (self.latest != began).then(|| {
+                format!("It follows version {}; run {} followed version {began}.", self.latest, run.id)
+            }),
             problems,
             reason,
             fields: self.questions.iter().flatten().map(|question| question.field.clone()).collect(),

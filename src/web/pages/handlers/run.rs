@@ -35,11 +35,7 @@ const LATEST: u64 = 200;
 ///
 /// # Errors
 /// 403, 404; 400 for a group or state that no address of ours names.
-pub async fn show(
-    visit: Visit,
-    path: web::Path<String>,
-    req: HttpRequest,
-) -> Result<HttpResponse, AppError> {
+pub async fn show(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Result<HttpResponse, AppError> {
     let run = acts::read_run(&visit.site, &visit.who, id(&path)?).await?;
     let query = Sent::query(req.query_string(), &["group", "state", "page"])?;
     page(&draw(&visit, run.id, Asked { focus: focus(&query)?, back: None }).await?)
@@ -49,7 +45,8 @@ pub async fn show(
 fn focus(query: &Sent) -> Result<Option<Focus>, AppError> {
     let Some(group) = query.filled("group") else { return Ok(None) };
     let wrong = |what: &str| AppError::BadRequest(format!("The address names a {what} that there is not."));
-    let state = query.filled("state").map(|text| Bucket::parse(&text).ok_or_else(|| wrong("state"))).transpose()?;
+    let state =
+        query.filled("state").map(|text| Bucket::parse(&text).ok_or_else(|| wrong("state"))).transpose()?;
     let page = query.filled("page").map(|text| text.parse().ok().filter(|page| *page > 0));
     let page = page.map(|page| page.ok_or_else(|| wrong("page"))).transpose()?.unwrap_or(1);
     Ok(Some(Focus { group: StepPath::from_log(&group), state, page }))

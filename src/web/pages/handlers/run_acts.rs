@@ -188,7 +188,8 @@ impl Act {
             Act::Retry => acts::retry_step(site, who, id, &step, reason).await,
             Act::Skip => acts::skip_step(site, who, id, &step, reason).await,
             Act::Value => {
-                let path = acts::value_path(&sent.text("path")).map_err(|message| AppError::field("$.path", message))?;
+                let path = acts::value_path(&sent.text("path"))
+                    .map_err(|message| AppError::field("$.path", message))?;
                 acts::set_value(site, who, id, path, input_form::value(sent.raw("value")), reason).await
             }
         };

@@ -158,7 +158,8 @@ impl Visit {
             let overrides = overrides.map(|filter| overrides::count(connection, &filter)).transpose()?;
             Ok((approvals, overrides))
         });
-        let some = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).filter(|count| *count > 0);
+        let some =
+            |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).filter(|count| *count > 0);
         let (approvals, overrides) = counted.await?;
         Ok((some(approvals), some(overrides)))
     }

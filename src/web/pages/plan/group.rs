@@ -3,12 +3,13 @@
 //! A few branches are drawn whole. Of many, the bar and its legend tell how they stand, and those that somebody should
 //! look at come first; the others are a page of their own. What is drawn never grows with the number of branches.
 
+use super::buckets::{Bucket, stand};
 use super::steps::{Around, Drawing, Room, id};
 use super::{counted, thousands};
 use crate::engine::ids::StepPath;
-use crate::engine::protocol::{Join, OnFailure, Parallel, Task};
-use crate::engine::state::{Choice, Group as State, Run, Step, StepStatus};
-use crate::web::pages::status::{Status, StatusKind};
+use crate::engine::protocol::{Join, Parallel, Task};
+use crate::engine::state::{Group as State, Run, Step, StepStatus};
+use crate::web::pages::status::Status;
 use crate::web::pages::steps::{Group, Link, Share, Step as View, StepList};
 use serde_json::Value;
 use std::sync::Arc;
@@ -30,65 +31,15 @@ pub struct Focus {
     pub page: usize,
 }
 
-/// How a branch stands. What somebody should look at comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Bucket {
-    Failed,
-    Person,
-    Waiting,
-    Running,
-    Cancelled,
-    Todo,
-    Skipped,
-    Done,
-}
-
-impl Bucket {
-    pub const ALL: [Bucket; 8] = [
-        Bucket::Failed,
-        Bucket::Person,
-        Bucket::Waiting,
-        Bucket::Running,
-        Bucket::Cancelled,
-        Bucket::Todo,
-        Bucket::Skipped,
-        Bucket::Done,
-    ];
-
-    /// As in `?state=failed`.
-    pub fn slug(self) -> &'static str {
-        match self {
-            Bucket::Failed => "failed",
-            Bucket::Person => "person",
-            Bucket::Waiting => "waiting",
-            Bucket::Running => "running",
-            Bucket::Cancelled => "cancelled",
-            Bucket::Todo => "todo",
-            Bucket::Skipped => "skipped",
-            Bucket::Done => "done",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Bucket> {
-        Bucket::ALL.into_iter().find(|bucket| bucket.slug() == text)
-    }
-
-    fn status(self) -> Status {
-        match self {
-            Bucket::Failed => Status::failed(),
-            Bucket::Person => Status::waiting_for("a person"),
-            Bucket::Waiting => Status::new(StatusKind::Waiting, "Waiting"),
-            Bucket::Running => Status::running(),
-            Bucket::Cancelled => Status::cancelled(),
-            Bucket::Todo => Status::not_started(),
-            Bucket::Skipped => Status::skipped(),
-            Bucket::Done => Status::done(),
-        }
-    }
-}
-
 /// Draws the group into its step.
-pub fn draw(drawing: &Drawing<'_>, task: &Task, parallel: &Parallel, path: &StepPath, room: Room, view: &mut View) {
+pub fn draw(
+    drawing: &Drawing<'_>,
+    task: &Task,
+    parallel: &Parallel,
+    path: &StepPath,
+    room: Room,
+    view: &mut View,
+) {
     let step = drawing.run.steps.get(path);
     let Some((step, state)) = step.and_then(|step| Some((step, step.group.as_ref()?))) else {
         return to_come(drawing, task, parallel, path, view);
@@ -109,7 +60,8 @@ pub fn draw(drawing: &Drawing<'_>, task: &Task, parallel: &Parallel, path: &Step
     let paged = focus.is_some() || rows.places.len() < buckets.len();
     group.shares = shares(drawing.run, path, &buckets, chosen, paged);
     if focus.is_none() && rows.places.len() < buckets.len() {
-        group.shown = Some(format!("Here are the first {}, those to look at before the others.", rows.places.len()));
+        group.shown =
+            Some(format!("Here are the first {}, those to look at before the others.", rows.places.len()));
         group.all = Some(all_of(drawing.run, path, buckets.len()));
     }
     if let Some(focus) = focus {
@@ -119,8 +71,10 @@ pub fn draw(drawing: &Drawing<'_>, task: &Task, parallel: &Parallel, path: &Step
         group.next = rows.more.then(|| page(rows.page + 1));
     }
     let room = if buckets.len() > FEW { Room::Scarce } else { Room::Ample };
-    let branches = rows.places.iter().map(|place| branch(drawing, task, parallel, path, *place, buckets[*place], room));
-    view.inside = StepList { label: format!("Branches of {}", task.label()), inner: true, steps: branches.collect() };
+    let branches =
+        rows.places.iter().map(|place| branch(drawing, task, parallel, path, *place, buckets[*place], room));
+    view.inside =
+        StepList { label: format!("Branches of {}", task.label()), inner: true, steps: branches.collect() };
     view.group = Some(group);
 }
 
@@ -132,7 +86,8 @@ fn to_come(drawing: &Drawing<'_>, task: &Task, parallel: &Parallel, path: &StepP
     };
     view.group = Some(Group { sentence, ..Group::default() });
     let places = 0..parallel.branches.len();
-    let branches = places.map(|place| branch(drawing, task, parallel, path, place, Bucket::Todo, Room::Ample));
+    let branches =
+        places.map(|place| branch(drawing, task, parallel, path, place, Bucket::Todo, Room::Ample));
     let mut branches: Vec<View> = branches.collect();
     if parallel.for_each.is_some() {
         branches.iter_mut().for_each(|branch| branch.title = "Each item".to_owned());
@@ -215,11 +170,13 @@ fn item_title(item: usize, value: Option<&Value>) -> String {
     let words = match value {
         Some(Value::String(text)) => Some(text.clone()),
         Some(Value::Number(number)) => Some(number.to_string()),
-        Some(Value::Object(map)) => ["name", "title", "label", "id"].iter().find_map(|key| match map.get(*key)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        }),
+        Some(Value::Object(map)) => {
+            ["name", "title", "label", "id"].iter().find_map(|key| match map.get(*key)? {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            })
+        }
         _ => None,
     };
     match words.filter(|words| !words.trim().is_empty()) {
@@ -258,7 +215,8 @@ impl Rows {
     }
 
     fn in_words(&self, state: Option<Bucket>) -> String {
-        let which = state.map(|state| format!(" ({})", state.status().word.to_lowercase())).unwrap_or_default();
+        let which =
+            state.map(|state| format!(" ({})", state.status().word.to_lowercase())).unwrap_or_default();
         match self.places.len() {
             0 => format!("No branch is in this state{which} now."),
             shown => format!(
@@ -273,8 +231,11 @@ impl Rows {
 
 fn shares(run: &Run, path: &StepPath, buckets: &[Bucket], chosen: Option<Bucket>, paged: bool) -> Vec<Share> {
     let count = |bucket| buckets.iter().filter(|other| **other == bucket).count();
-    let present: Vec<(Bucket, usize)> =
-        Bucket::ALL.into_iter().map(|bucket| (bucket, count(bucket))).filter(|(_, count)| *count > 0).collect();
+    let present: Vec<(Bucket, usize)> = Bucket::ALL
+        .into_iter()
+        .map(|bucket| (bucket, count(bucket)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
     let widths = widths(&present.iter().map(|(_, count)| *count).collect::<Vec<_>>());
     let mut from = 0;
     let share = |((bucket, count), width): ((Bucket, usize), usize)| {
@@ -319,88 +280,4 @@ fn href(run: &Run, path: &StepPath, state: Option<Bucket>, page: usize) -> Strin
     }
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     format!("/runs/{}?{query}", run.id)
-}
-
-/// What is known of a branch while its steps are gone through, in the order in which they began.
-#[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    failed: bool,
-    person: bool,
-    waiting: bool,
-    running: bool,
-    cancelled: bool,
-    begun: bool,
-    /// Its last task is over, and how.
-    last: Option<StepStatus>,
-}
-
-/// How each branch stands, by one walk over the run's steps.
-fn stand(run: &Run, task: &Task, path: &StepPath, state: &State) -> Vec<Bucket> {
-    let mut seen = vec![Seen::default(); state.branches as usize];
-    let prefix = path.as_str();
-    for (inner, step) in run.steps.iter() {
-        let Some(rest) = inner.as_str().strip_prefix(prefix) else { continue };
-        let Some((place, direct, id)) = below(run, task, rest) else { continue };
-        if let Some(seen) = seen.get_mut(place) {
-            seen.take(run, step, direct.then_some(id));
-        }
-    }
-    seen.into_iter().map(Seen::bucket).collect()
-}
-
-/// Of a path after its group's: the branch, whether it is the branch's own step, and the branch's task that it is in.
-/// `[3]/inner/x` is in branch 3, not its own step, in the task `inner`.
-fn below<'a>(run: &Run, task: &Task, rest: &'a str) -> Option<(usize, bool, &'a str)> {
-    if rest.ends_with("~undo") {
-        return None;
-    }
-    let (item, inside) = match rest.strip_prefix('[') {
-        Some(rest) => {
-            let (item, inside) = rest.split_once("]/")?;
-            (Some(item.parse().ok()?), inside)
-        }
-        None => (None, rest.strip_prefix('/')?),
-    };
-    let id = &inside[..inside.find(['/', '[', '#']).unwrap_or(inside.len())];
-    let place = run.protocol.place(id).filter(|place| place.group.as_deref() == Some(task.id.as_str()))?;
-    Some((item.unwrap_or(place.branch), !inside.contains('/'), id))
-}
-
-impl Seen {
-    /// `own`: the id of the task, when it is a step of the branch's own list.
-    fn take(&mut self, run: &Run, step: &Step, own: Option<&str>) {
-        match step.status {
-            StepStatus::Waiting if step.approval.is_some() => self.person = true,
-            StepStatus::Waiting => self.waiting = true,
-            StepStatus::Running if step.group.is_none() => self.running = true,
-            _ => {}
-        }
-        self.begun = true;
-        let Some(place) = own.and_then(|id| run.protocol.place(id)) else { return };
-        match step.status {
-            StepStatus::Failed if place.task.on_failure != OnFailure::Continue => self.failed = true,
-            StepStatus::Cancelled => self.cancelled = true,
-            _ => {}
-        }
-        let decision = step.approval.as_ref().and_then(|approval| approval.decision.as_ref());
-        let sent_back = decision.is_some_and(|decision| decision.choice == Choice::Return);
-        if place.last && !step.status.is_open() && !sent_back {
-            self.last = Some(step.status);
-        }
-    }
-
-    fn bucket(self) -> Bucket {
-        match self {
-            Seen { failed: true, .. } => Bucket::Failed,
-            Seen { person: true, .. } => Bucket::Person,
-            Seen { waiting: true, .. } => Bucket::Waiting,
-            Seen { running: true, .. } => Bucket::Running,
-            Seen { cancelled: true, .. } => Bucket::Cancelled,
-            Seen { last: Some(StepStatus::Skipped), .. } => Bucket::Skipped,
-            Seen { last: Some(_), .. } => Bucket::Done,
-            // Its next task begins when the run goes on.
-            Seen { last: None, begun: true, .. } => Bucket::Waiting,
-            Seen { last: None, begun: false, .. } => Bucket::Todo,
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Pure: it reads a folded run, and what the log knows beside it, and puts both into words.
 
+mod buckets;
 mod evidence;
 mod group;
 mod steps;
@@ -9,8 +10,9 @@ mod steps;
 mod tests;
 mod words;
 
+pub use buckets::Bucket;
 pub use evidence::{Evidence, evidence, risk};
-pub use group::{Bucket, Focus};
+pub use group::Focus;
 pub use steps::{steps, undone};
 pub use words::{asked_again, decided, so_far};
 
@@ -83,11 +85,8 @@ pub fn sentence(run: &Run, known: &Known) -> String {
 fn ending(run: &Run) -> Option<String> {
     let ending = run.ending.as_ref().filter(|_| run.status == RunStatus::Running)?;
     let why = ending.reason.as_deref().map_or(".".to_owned(), |why| format!(": {}", stop(why)));
-    let undoing: Vec<String> = run
-        .open_steps()
-        .filter_map(|(path, _)| path.undone())
-        .map(|done| label(run, &done))
-        .collect();
+    let undoing: Vec<String> =
+        run.open_steps().filter_map(|(path, _)| path.undone()).map(|done| label(run, &done)).collect();
     let now = if undoing.is_empty() {
         format!("What is running has until {} to end.", Moment::new(ending.grace_until).text)
     } else {
@@ -108,7 +107,8 @@ fn held(run: &Run) -> String {
 }
 
 fn under_way(run: &Run) -> String {
-    let running = run.open_steps().filter(|(_, step)| step.status == StepStatus::Running && step.group.is_none());
+    let running =
+        run.open_steps().filter(|(_, step)| step.status == StepStatus::Running && step.group.is_none());
     match several(run, running.map(|(path, _)| path)) {
         Some((names, false)) => format!("{names} is under way."),
         Some((names, true)) => format!("{names} are under way."),

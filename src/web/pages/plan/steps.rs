@@ -38,7 +38,10 @@ pub fn steps(run: &Run, known: &Known, focus: Option<&Focus>) -> StepList {
         Some((focus, task)) => StepList {
             label: "One group of the plan".to_owned(),
             inner: false,
-            steps: vec![View { title: super::label(run, &focus.group), ..drawing.step(task, &focus.group, Room::Ample) }],
+            steps: vec![View {
+                title: super::label(run, &focus.group),
+                ..drawing.step(task, &focus.group, Room::Ample)
+            }],
         },
         None => StepList {
             label: "Steps of the run".to_owned(),
@@ -93,11 +96,8 @@ impl Drawing<'_> {
             title: format!("{}, time {}", task.label(), path.round()),
             ..self.step(task, &path, Room::Scarce)
         });
-        let earlier = StepList {
-            label: format!("{}, earlier", task.label()),
-            inner: true,
-            steps: earlier.collect(),
-        };
+        let earlier =
+            StepList { label: format!("{}, earlier", task.label()), inner: true, steps: earlier.collect() };
         View { earlier, ..self.step(task, &base.in_round(round), room) }
     }
 

@@ -1,6 +1,6 @@
 use super::*;
-use crate::engine::ids::RunId;
 use crate::engine::event::EventKind;
+use crate::engine::ids::RunId;
 use crate::engine::protocol::{Join, WhenFull};
 use crate::engine::state::{Choice, OverrideAction, Payload, Slot};
 use crate::web::pages::samples::story::{Story, start, started, story};
@@ -26,11 +26,14 @@ fn retried() -> Value {
 
 #[test]
 fn attempts_are_counted_and_the_next_has_its_time() {
-    let retrying =
-        EventKind::StepRetrying { error: "It answered 503".to_owned(), retry_at: start() + TimeDelta::minutes(5) };
+    let retrying = EventKind::StepRetrying {
+        error: "It answered 503".to_owned(),
+        retry_at: start() + TimeDelta::minutes(5),
+    };
     let waits = story(retried()).begins("fetch", 1).then("HMS-ACT", Some("fetch"), 1, retrying);
     let view = &drawn(&waits)[0];
-    let sentences = ["The last attempt failed: It answered 503.", "The next attempt is at 22 Nov 2026, 14:05:00 UTC."];
+    let sentences =
+        ["The last attempt failed: It answered 503.", "The next attempt is at 22 Nov 2026, 14:05:00 UTC."];
     assert_eq!(words(view), ("Waiting to try again", sentences.to_vec()));
     assert_eq!(view.attempt.as_deref(), Some("attempt 1 of 3"));
     assert_eq!(said(&waits), "Fetch failed and is tried again at 22 Nov 2026, 14:05:00 UTC.");
@@ -42,9 +45,13 @@ fn attempts_are_counted_and_the_next_has_its_time() {
 #[test]
 fn waits_say_for_what() {
     let tasks = json!([{"id": "payment", "type": "wait", "event": "paid"}, {"id": "act", "type": "script"}]);
-    let event = EventKind::WaitStarted { until: None, event: Some("paid".to_owned()), key: Some("123".to_owned()) };
+    let event =
+        EventKind::WaitStarted { until: None, event: Some("paid".to_owned()), key: Some("123".to_owned()) };
     let waits = story(tasks.clone()).then("HMS-ACT", Some("payment"), 1, event);
-    assert_eq!(words(&drawn(&waits)[0]), ("Waiting for an event", vec!["Waiting for the event paid with the key 123."]));
+    assert_eq!(
+        words(&drawn(&waits)[0]),
+        ("Waiting for an event", vec!["Waiting for the event paid with the key 123."])
+    );
     assert_eq!(said(&waits), "Payment waits for the event paid with the key 123.");
     assert_eq!(status(&waits.run).word, "Waiting for an event");
     let until = EventKind::WaitStarted { until: Some(start()), event: None, key: None };
@@ -95,7 +102,11 @@ fn paused_runs_say_who_why_and_what_may_be_done() {
     assert_eq!(sentence(&run, &by_sam), "The run is paused by sam: Look at it. Let it go on, or cancel it.");
     let tasks = json!([{"id": "fetch", "type": "script", "on_failure": "pause"}]);
     let fails = story(tasks).fails("fetch", "no").run_is("HMS-ACT", paused(Some(StepPath::top("fetch", 1))));
-    assert!(said(&fails).ends_with("Have the step tried again, skip it, or cancel the run."), "{}", said(&fails));
+    assert!(
+        said(&fails).ends_with("Have the step tried again, skip it, or cancel the run."),
+        "{}",
+        said(&fails)
+    );
     let view = &drawn(&fails)[0];
     assert_eq!(words(view), ("Failed", vec!["Somebody must decide: have it tried again, or skip it."]));
     let filed = EventKind::OverrideFiled {
@@ -107,15 +118,20 @@ fn paused_runs_say_who_why_and_what_may_be_done() {
         via: None,
     };
     let filed = story(retried()).run_is("sam", filed);
-    let expected = "sam asked that the run is cancelled: Fraud. The run is paused until somebody else decides.";
+    let expected =
+        "sam asked that the run is cancelled: Fraud. The run is paused until somebody else decides.";
     assert_eq!(said(&filed), expected);
 }
 
 #[test]
 fn runs_that_end_say_what_they_take_back() {
-    let tasks = json!([{"id": "deploy", "type": "script", "undo": "withdraw"}, {"id": "tell", "type": "script"}]);
-    let ending =
-        EventKind::RunEnding { outcome: RunStatus::Cancelled, reason: Some("Withdrawn".to_owned()), grace_until: start() };
+    let tasks =
+        json!([{"id": "deploy", "type": "script", "undo": "withdraw"}, {"id": "tell", "type": "script"}]);
+    let ending = EventKind::RunEnding {
+        outcome: RunStatus::Cancelled,
+        reason: Some("Withdrawn".to_owned()),
+        grace_until: start(),
+    };
     let story = story(tasks).is_done("deploy", json!(1)).begins("tell", 1).run_is("HMS-ACT", ending);
     assert_eq!(status(&story.run).word, "Being cancelled");
     assert!(said(&story).starts_with("The run is being cancelled: Withdrawn. What is running has until"));
@@ -142,7 +158,8 @@ fn runs_without_room_say_what_for() {
 
 #[test]
 fn failures_that_do_not_stop_the_run_and_skips_say_so() {
-    let tasks = json!([{"id": "a", "type": "script", "on_failure": "continue"}, {"id": "b", "type": "script"}]);
+    let tasks =
+        json!([{"id": "a", "type": "script", "on_failure": "continue"}, {"id": "b", "type": "script"}]);
     let skipped = EventKind::StepSkipped { reason: "Not needed".to_owned(), as_role: None, via: None };
     let story = story(tasks).fails("a", "no").then("sam", Some("b"), 1, skipped);
     let known = Known { skipped_by: [("b".to_owned(), "sam".to_owned())].into(), ..Known::default() };
@@ -205,7 +222,8 @@ fn few_items_are_drawn_whole() {
     let checks = &drawn(&story)[0];
     assert_eq!(rows(&checks.inside), ["Item 1: Party 0", "Item 2: Party 1"]);
     let group = checks.group.as_ref().expect("a group");
-    let shares: Vec<_> = group.shares.iter().map(|share| (share.status.word.as_str(), share.count.as_str())).collect();
+    let shares: Vec<_> =
+        group.shares.iter().map(|share| (share.status.word.as_str(), share.count.as_str())).collect();
     assert_eq!(shares, [("Running", "1"), ("Done", "1")]);
     assert!(group.all.is_none() && group.shares.iter().all(|share| share.href.is_none()));
 }
@@ -273,9 +291,8 @@ fn sub_runs_and_carried_results_name_the_other_run() {
         input: Payload::new(),
         checksum: String::new(),
     };
-    let mut story = story(tasks)
-        .then("HMS-ACT", Some("fetch"), 1, carried)
-        .then("HMS-ACT", Some("fees"), 1, child);
+    let mut story =
+        story(tasks).then("HMS-ACT", Some("fetch"), 1, carried).then("HMS-ACT", Some("fees"), 1, child);
     story.run.rerun_of = Some(RunId(9000));
     let steps = drawn(&story);
     assert_eq!(words(&steps[0]), ("Done", vec!["Taken over from run 9000: it was not done again."]));

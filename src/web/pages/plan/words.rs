@@ -62,7 +62,9 @@ pub fn sentences(run: &Run, known: &Known, task: &Task, path: &StepPath, step: &
             said.push("The last attempt was lost; it is begun again when the run goes on.".to_owned());
         }
         StepStatus::Running => {
-            said.extend(step.subrun.map(|child| format!("Run {child} does this. The result comes when it is over.")));
+            said.extend(
+                step.subrun.map(|child| format!("Run {child} does this. The result comes when it is over.")),
+            );
         }
         StepStatus::Done => said.extend(of_done(run, task, path, step)),
         StepStatus::Failed => said.extend(of_failed(run, task, path, step)),
@@ -209,10 +211,14 @@ pub fn attempt(task: &Task, step: &Step) -> Option<String> {
     }
     let most = retry(task).map_or(1, |retry| retry.attempts);
     let waits_to_retry = matches!(step.waits, Some(Waits::Retry { .. }));
-    let used = if step.status == StepStatus::Failed || waits_to_retry { step.failures } else { step.failures + 1 };
+    let used =
+        if step.status == StepStatus::Failed || waits_to_retry { step.failures } else { step.failures + 1 };
     match step.attempt {
         0 => None,
-        _ if most > 1 && (1..=most).contains(&used) && (used > 1 || waits_to_retry || step.status == StepStatus::Failed) => {
+        _ if most > 1
+            && (1..=most).contains(&used)
+            && (used > 1 || waits_to_retry || step.status == StepStatus::Failed) =>
+        {
             Some(format!("attempt {used} of {most}"))
         }
         1 => None,
@@ -236,7 +242,8 @@ fn carried_from(run: &Run, path: &StepPath, step: &Step) -> Option<crate::engine
 
 /// Where else to look.
 pub fn links(run: &Run, path: &StepPath, step: &Step) -> Vec<Link> {
-    let run_link = |id: crate::engine::ids::RunId| Link { href: format!("/runs/{id}"), text: format!("Run {id}") };
+    let run_link =
+        |id: crate::engine::ids::RunId| Link { href: format!("/runs/{id}"), text: format!("Run {id}") };
     let mut links: Vec<Link> = step.subrun.map(run_link).into_iter().collect();
     if step.carried {
         links.extend(carried_from(run, path, step).map(run_link));

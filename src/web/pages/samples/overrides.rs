@@ -32,7 +32,8 @@ pub fn pages() -> Vec<Page> {
 }
 
 fn pairs() -> Vec<Pair> {
-    let pair = |number, name: &str, value: &str| Pair { number, name: name.to_owned(), value: value.to_owned() };
+    let pair =
+        |number, name: &str, value: &str| Pair { number, name: name.to_owned(), value: value.to_owned() };
     vec![pair(1, "license_id", "124"), pair(2, "applicant.name", HOSTILE), pair(3, "", "")]
 }
 
@@ -41,7 +42,11 @@ pub(super) fn override_rows(pending: bool) -> Vec<OverrideRow> {
         href: format!("/overrides/{index}"),
         title: title.to_owned(),
         status: if pending { Status::under_review() } else { Status::modified() },
-        reason: if index == 2 { HOSTILE.to_owned() } else { "The consignee is under investigation.".to_owned() },
+        reason: if index == 2 {
+            HOSTILE.to_owned()
+        } else {
+            "The consignee is under investigation.".to_owned()
+        },
         run_number: "9001".to_owned(),
         run_href: "/runs/9001".to_owned(),
         protocol: "Export licence renewal".to_owned(),
@@ -49,7 +54,8 @@ pub(super) fn override_rows(pending: bool) -> Vec<OverrideRow> {
         filed: at(60),
         review_until: at(259_200),
         overdue: pending && index == 1,
-        barred: (pending && index == 2).then(|| "You filed this override, so somebody else must decide it.".to_owned()),
+        barred: (pending && index == 2)
+            .then(|| "You filed this override, so somebody else must decide it.".to_owned()),
         decided: (!pending).then(|| ("supervisor".to_owned(), at(900))),
     };
     [(1, "Cancel the run"), (2, "Change values of the run")].into_iter().map(row).collect()
@@ -57,7 +63,13 @@ pub(super) fn override_rows(pending: bool) -> Vec<OverrideRow> {
 
 fn overrides(pending: bool, overrides: Vec<OverrideRow>) -> Overrides {
     let next = (!overrides.is_empty()).then(|| "/overrides?cursor=1".to_owned());
-    Overrides { chrome: chrome("Overrides", "Supervisor", "/overrides"), pending, overrides, first: None, next }
+    Overrides {
+        chrome: chrome("Overrides", "Supervisor", "/overrides"),
+        pending,
+        overrides,
+        first: None,
+        next,
+    }
 }
 
 fn one(answer: Answer) -> Override {
@@ -67,7 +79,11 @@ fn one(answer: Answer) -> Override {
         id: "2".to_owned(),
         row: override_rows(open).remove(1),
         sentence: "sam stopped run 9001. It stays paused until somebody else decides.".to_owned(),
-        problems: if open { vec![Problem::at_field("reason", "Write down why you decide so.")] } else { Vec::new() },
+        problems: if open {
+            vec![Problem::at_field("reason", "Write down why you decide so.")]
+        } else {
+            Vec::new()
+        },
         new_value: facts::of(&json!({"license_id": 124})),
         payload: facts::of(&json!({"license_id": 123, "applicant": {"name": HOSTILE}})),
         answer,
@@ -120,7 +136,10 @@ fn migration(possible: bool) -> Migration {
             version: "2".to_owned(),
             sentence: if possible { "The run can be moved." } else { "The run cannot be moved." }.to_owned(),
             possible,
-            rows: vec![mapped("Fetch the application", "Stays as it is."), mapped(HOSTILE, "It has no counterpart.")],
+            rows: vec![
+                mapped("Fetch the application", "Stays as it is."),
+                mapped(HOSTILE, "It has no counterpart."),
+            ],
             reason: reason("Why is it moved?"),
         }),
     }
@@ -154,7 +173,11 @@ fn schedules(some: bool) -> Schedules {
     };
     Schedules {
         chrome: chrome("Schedules", "Admin", "/schedules"),
-        rows: if some { vec![row("Export licence renewal", Some(at(3600))), row(HOSTILE, None)] } else { Vec::new() },
+        rows: if some {
+            vec![row("Export licence renewal", Some(at(3600))), row(HOSTILE, None)]
+        } else {
+            Vec::new()
+        },
         first: None,
         next: None,
         can_write: true,

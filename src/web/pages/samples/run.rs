@@ -2,15 +2,15 @@
 
 use super::approvals::{LETTER, application, assessment};
 use super::{HOSTILE, Page, at, chrome, draw, with_notice};
+use crate::web::pages::acts::{ActForm, ActPage, Acts, one_of, text};
 use crate::web::pages::assessment::RiskLevel;
 use crate::web::pages::facts;
+use crate::web::pages::forms::Choice;
 use crate::web::pages::log::Entry;
 use crate::web::pages::replay::Replay;
-use crate::web::pages::acts::{ActForm, ActPage, Acts, one_of, text};
-use crate::web::pages::forms::Choice;
 use crate::web::pages::run::{DecisionLink, Origin, Run};
-use crate::web::pages::steps::{Link, Step, StepList};
 use crate::web::pages::status::Status;
+use crate::web::pages::steps::{Link, Step, StepList};
 use serde_json::json;
 
 pub fn pages() -> Vec<Page> {
@@ -169,11 +169,17 @@ fn cancel() -> ActForm {
 /// Every act; two of them came back with what is wrong.
 pub(super) fn acts() -> Acts {
     let choices = vec![Choice::new("a", HOSTILE, false), Choice::new("b", "Legal (item 4)", true)];
-    let skip = ActForm::new("skip", "Skip a step", "The run goes on without the step.", "Skip this step".to_owned());
+    let skip =
+        ActForm::new("skip", "Skip a step", "The run goes on without the step.", "Skip this step".to_owned());
     let skip = skip.with(one_of("step", "Which step?", choices)).with_reason("Why is it skipped?");
     let missing = [("reason".to_owned(), "Say why the step is skipped.".to_owned())];
     let skip = skip.back(&|name| if name == "step" { "b".to_owned() } else { HOSTILE.to_owned() }, &missing);
-    let value = ActForm::new("value", "Change a value", "Whatever was decided is asked again.", "Change it".to_owned());
+    let value = ActForm::new(
+        "value",
+        "Change a value",
+        "Whatever was decided is asked again.",
+        "Change it".to_owned(),
+    );
     let value = value.with(text("path", "Which value?")).with(text("value", "New value"));
     let refused = [(String::new(), "Run 9001 is paused. Resume it first.".to_owned())];
     let value = value.with_reason("Why is it changed?").back(&|_| String::new(), &refused);

@@ -86,7 +86,12 @@ fn nested() -> Story {
     };
     story
         .then("HMS-ACT", Some("checks/pay"), 1, waits)
-        .then("HMS-ACT", Some("checks/pay"), 1, EventKind::EventReceived { event: 1, payload: json!({"paid": true}) })
+        .then(
+            "HMS-ACT",
+            Some("checks/pay"),
+            1,
+            EventKind::EventReceived { event: 1, payload: json!({"paid": true}) },
+        )
         .then("HMS-ACT", Some("checks/parties"), 1, group(2, items))
         .is_done("checks/parties[0]/screen", json!(1))
         .asks("checks/parties[0]/confirm", 5, 1)
@@ -135,7 +140,10 @@ fn waits() -> Story {
         {"id": "answer", "type": "script"},
         {"id": "work", "type": "script", "max_minutes": 1},
         {"id": "child", "type": "protocol", "uses": "8"}]}]);
-    let next = EventKind::StepRetrying { error: "It answered 503".to_owned(), retry_at: start() + TimeDelta::hours(1) };
+    let next = EventKind::StepRetrying {
+        error: "It answered 503".to_owned(),
+        retry_at: start() + TimeDelta::hours(1),
+    };
     let wait = |until, event: Option<&str>| EventKind::WaitStarted {
         until,
         event: event.map(str::to_owned),
@@ -163,7 +171,8 @@ fn waits() -> Story {
 }
 
 fn paused() -> Story {
-    let tasks = json!([{"id": "fetch", "type": "script", "on_failure": "pause"}, {"id": "next", "type": "script"}]);
+    let tasks =
+        json!([{"id": "fetch", "type": "script", "on_failure": "pause"}, {"id": "next", "type": "script"}]);
     let paused = EventKind::RunPaused {
         reason: "The data repository answered 503".to_owned(),
         step: Some(StepPath::top("fetch", 1)),

@@ -70,4 +70,3 @@ pub fn of_agency(stored: &Stored) -> String {
         other => format!("{}, by {who}.", facts::words(&other.replace('.', " "))),
     }
 }
-

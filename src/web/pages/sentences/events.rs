@@ -144,7 +144,9 @@ fn of_approval(recorded: &Recorded, protocol: Option<&Protocol>, path: &StepPath
             let asked = if *again { " again, because a value was changed," } else { "" };
             match quorum {
                 1 => format!("{step} waits{asked} for {}.", approvers.in_words()),
-                more => format!("{step} waits{asked} for {more} approvals, each by {}.", approvers.in_words()),
+                more => {
+                    format!("{step} waits{asked} for {more} approvals, each by {}.", approvers.in_words())
+                }
             }
         }
         EventKind::ApprovalReminded { .. } => format!("Whoever may decide {step} was reminded."),
@@ -187,12 +189,17 @@ fn of_run(kind: &EventKind, who: &str, run: i64) -> String {
         }
         EventKind::OverrideFiled { action, reason, .. } => {
             let what = wanted(*action);
-            format!("{who} filed an override, so that {what}: {} It is paused until that is decided.", ended(reason))
+            format!(
+                "{who} filed an override, so that {what}: {} It is paused until that is decided.",
+                ended(reason)
+            )
         }
         EventKind::OverrideDecided { choice, reason, .. } => {
             let why = why(reason.as_deref());
             match choice {
-                OverrideChoice::Approve => format!("{who} approved the override, so the run is cancelled{why}"),
+                OverrideChoice::Approve => {
+                    format!("{who} approved the override, so the run is cancelled{why}")
+                }
                 OverrideChoice::Modify => format!("{who} let the run go on with changed values{why}"),
                 OverrideChoice::Reject => {
                     format!("{who} rejected the override, so the run goes on as it was{why}")

@@ -122,7 +122,12 @@ fn groups_items_and_rounds_are_named() {
     check(EventKind::GroupDone { succeeded: 2, failed: 1 }, "Checks is done: 2 succeeded, 1 failed.", "Done");
     let done = || EventKind::StepDone { result: json!(1) };
     check_at(Some("checks#2[3]/fees"), done(), "Fees (item 4, round 2) is done.", Some("Done"));
-    check_at(Some("checks[0]/more[1]/fees#3"), done(), "Fees (item 1, item 2, round 3) is done.", Some("Done"));
+    check_at(
+        Some("checks[0]/more[1]/fees#3"),
+        done(),
+        "Fees (item 1, item 2, round 3) is done.",
+        Some("Done"),
+    );
 }
 
 #[test]
@@ -133,7 +138,11 @@ fn waits_and_sub_runs_say_for_what() {
         key: key.map(str::to_owned),
     };
     let check = |kind, sentence: &str, status| check_at(Some("payment"), kind, sentence, Some(status));
-    check(wait(Some(at()), None, None), "Payment waits until 22 Nov 2026, 10:32:00 UTC.", "Waiting for a time");
+    check(
+        wait(Some(at()), None, None),
+        "Payment waits until 22 Nov 2026, 10:32:00 UTC.",
+        "Waiting for a time",
+    );
     check(
         wait(None, Some("payment_received"), Some("123")),
         "Payment waits for the event payment_received with the key 123.",
@@ -158,13 +167,17 @@ fn what_is_taken_back_says_so() {
     let failed = EventKind::StepFailed { error: "It answered 503".to_owned(), retryable: true };
     check(failed, "Screen the parties could not be taken back: It answered 503.", Some("Failed"));
     let retrying = EventKind::StepRetrying { error: "no".to_owned(), retry_at: at() };
-    let sentence = "Screen the parties could not be taken back and is tried again at 22 Nov 2026, 10:32:00 UTC: no.";
+    let sentence =
+        "Screen the parties could not be taken back and is tried again at 22 Nov 2026, 10:32:00 UTC: no.";
     check(retrying, sentence, Some("Waiting to try again"));
     let skipped = EventKind::StepSkipped { reason: why(), as_role: None, via: None };
     check(skipped, "ada decided that Screen the parties is not taken back: look at it.", Some("Skipped"));
     let retried = EventKind::StepRetried { reason: why(), via: None };
     check(retried, "ada had it tried again to take back Screen the parties: look at it.", None);
-    assert_eq!(label(Some(&protocol()), &StepPath::from_log("checks[1]/fees~undo")), "Taking back: Fees (item 2)");
+    assert_eq!(
+        label(Some(&protocol()), &StepPath::from_log("checks[1]/fees~undo")),
+        "Taking back: Fees (item 2)"
+    );
 }
 
 #[test]
@@ -208,7 +221,11 @@ fn decisions_name_who_took_them_and_why() {
     check(approve, "ada approved Screen the parties: All is well.", Some("Approved"));
     check(decided(Choice::Reject, None), "ada rejected Screen the parties.", Some("Rejected"));
     let sent_back = decided(Choice::Return, Some("The address is wrong"));
-    check(sent_back, "ada sent the work back at Screen the parties: The address is wrong.", Some("Sent back"));
+    check(
+        sent_back,
+        "ada sent the work back at Screen the parties: The address is wrong.",
+        Some("Sent back"),
+    );
 }
 
 fn queued() -> EventKind {
@@ -272,7 +289,8 @@ fn events_of_runs_are_sentences() {
     let migrated = EventKind::RunMigrated { to, reason: why(), via: None };
     check_run(migrated, "ada moved the run to version 3 of Renewal: look at it.", None);
     for outcome in RunStatus::ALL.into_iter().filter(|status| status.is_final()) {
-        let (sentence, status) = said(None, 1, EventKind::RunClosed { outcome, reason: None, count: 9 }, "ada");
+        let (sentence, status) =
+            said(None, 1, EventKind::RunClosed { outcome, reason: None, count: 9 }, "ada");
         assert!(sentence.starts_with("The run ") && status.is_some(), "{sentence}");
     }
 }
