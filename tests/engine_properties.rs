@@ -6,6 +6,7 @@
 //! whole log. A byte that is 0, or missing, is the plainest choice, so that a failing case shrinks to a plain one.
 
 mod choices;
+mod examples;
 mod generate;
 mod laws;
 mod log;
@@ -13,5 +14,6 @@ mod moves;
 mod play;
 mod properties;
 mod reruns;
+mod situations;
 mod undos;
 mod world;

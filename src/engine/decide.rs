@@ -77,7 +77,7 @@ pub fn start(command: StartRun, context: &mut Context<'_>) -> Result<Decided, Re
     let before = rerun.map(|rerun| rerun.before);
     let run = begin_run(command.run_id, &first, command.protocol, Some(command.salt), before)
         .expect("the first event is RunQueued, which begins a run");
-    let mut decision = Decision { run, events: vec![first], now, fuel: FUEL };
+    let mut decision = Decision { run, events: vec![first], now, fuel: FUEL, held_up: false };
     decision.advance_all(context);
     Ok(decision.finish())
 }
@@ -105,7 +105,8 @@ pub fn decide(run: &Run, command: Command, context: &mut Context<'_>) -> Result<
     }
     // The log's time never goes back within a run, whatever the machine's clock does.
     let now = context.now.trunc_subsecs(6).max(run.updated_at);
-    let mut decision = Decision { run: run.clone(), events: Vec::new(), now, fuel: FUEL };
+    let held_up = run.reopened > 0;
+    let mut decision = Decision { run: run.clone(), events: Vec::new(), now, fuel: FUEL, held_up };
     decision.carry_out(command, context)?;
     Ok(decision.finish())
 }
@@ -132,6 +133,8 @@ struct Decision {
     now: DateTime<Utc>,
     /// What may still be computed in place.
     fuel: usize,
+    /// Approvals that were asked again held everything up when the command came.
+    held_up: bool,
 }
 
 impl Decision {

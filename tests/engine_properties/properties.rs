@@ -33,7 +33,7 @@ fn cancelled() -> Command {
 }
 
 proptest! {
-    #![proptest_config(cases(40_000))]
+    #![proptest_config(cases(60_000))]
 
     #[test]
     fn whatever_happens_to_a_run_the_laws_hold(tasks in tasks(), happenings in happenings()) {
@@ -42,7 +42,16 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(12_000))]
+    #![proptest_config(cases(15_000))]
+
+    #[test]
+    fn runs_end_when_everything_succeeds(tasks in tasks(), order in happenings()) {
+        Played::begin(document(&tasks, Language::Whole)).finish(&mut Choices::new(&order));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(6_000))]
 
     #[test]
     fn folding_the_log_gives_the_run(tasks in tasks(), happenings in happenings()) {
@@ -70,11 +79,6 @@ proptest! {
         tasks in tasks(), happenings in happenings(), after in happenings(),
     ) {
         Played::of(document(&tasks, Language::Whole), &happenings).finish(&mut Choices::new(&after));
-    }
-
-    #[test]
-    fn runs_end_when_everything_succeeds(tasks in tasks(), order in happenings()) {
-        Played::begin(document(&tasks, Language::Whole)).finish(&mut Choices::new(&order));
     }
 
     #[test]
@@ -109,7 +113,7 @@ fn without_times(value: Value) -> Value {
 }
 
 proptest! {
-    #![proptest_config(cases(6_000))]
+    #![proptest_config(cases(3_000))]
 
     #[test]
     fn nothing_changes_a_run_that_is_over(tasks in tasks(), happenings in happenings(), after in happenings()) {

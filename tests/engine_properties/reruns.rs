@@ -48,7 +48,7 @@ fn lineage(run: &Run, events: &[Recorded]) -> Lineage {
 }
 
 /// The same again, with what the first run did at hand.
-fn again(first: &mut Played) -> (Run, Vec<Recorded>) {
+pub fn again(first: &mut Played) -> (Run, Vec<Recorded>) {
     let before = Arc::new(lineage(&first.run, &first.events));
     let rerun = Rerun { of: first.run.id, lineage: first.run.lineage, reason: "again".to_owned(), before };
     let decided = first.world.start_as(RunId(2), Some(rerun));
@@ -68,7 +68,7 @@ fn calls(events: &[Recorded]) -> Vec<(&StepPath, &str, &str)> {
 }
 
 proptest! {
-    #![proptest_config(cases(6_000))]
+    #![proptest_config(cases(3_000))]
 
     #[test]
     fn a_rerun_of_a_completed_run_does_nothing_again(tasks in tasks(), order in happenings()) {

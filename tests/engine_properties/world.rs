@@ -116,7 +116,8 @@ impl World {
             parent: None,
             rerun,
         };
-        self.with(&actor(STARTER), |context| start(command, context)).expect("a generated run can start")
+        self.with(&actor(STARTER), &Registered, |context| start(command, context))
+            .expect("a generated run can start")
     }
 
     pub fn version(&self, version: i32) -> ProtocolRef {
@@ -124,7 +125,17 @@ impl World {
     }
 
     pub fn decide(&mut self, run: &Run, command: Command, by: &str) -> Result<Decided, Rejection> {
-        self.with(&actor(by), |context| decide(run, command, context))
+        self.decide_with(run, command, by, &Registered)
+    }
+
+    pub fn decide_with(
+        &mut self,
+        run: &Run,
+        command: Command,
+        by: &str,
+        catalog: &dyn Catalog,
+    ) -> Result<Decided, Rejection> {
+        self.with(&actor(by), catalog, |context| decide(run, command, context))
     }
 
     /// The run after a command that is carried out.
@@ -137,14 +148,14 @@ impl World {
         self.now += time;
     }
 
-    pub fn with<T>(&mut self, actor: &Actor, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
-        let mut context = Context {
-            now: self.now,
-            actor,
-            catalog: &Registered,
-            instance: InstanceId(1),
-            numbers: &mut self.drawn,
-        };
+    fn with<T>(
+        &mut self,
+        actor: &Actor,
+        catalog: &dyn Catalog,
+        act: impl FnOnce(&mut Context<'_>) -> T,
+    ) -> T {
+        let mut context =
+            Context { now: self.now, actor, catalog, instance: InstanceId(1), numbers: &mut self.drawn };
         act(&mut context)
     }
 }

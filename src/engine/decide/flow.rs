@@ -75,8 +75,9 @@ impl Decision {
 
     /// A step ended: what comes after it begins.
     pub(super) fn after(&mut self, path: &StepPath, context: &mut Context<'_>) {
-        if self.run.ending.is_none() && self.run.steps.get(path).is_some_and(|step| step.reopened) {
-            return self.after_reopened(path, context);
+        let reopened = self.run.steps.get(path).is_some_and(|step| step.reopened);
+        if self.run.ending.is_none() && (reopened || (self.held_up && self.run.reopened == 0)) {
+            return self.after_reopened(path, reopened, context);
         }
         let position = self.run.protocol.place(path.task_id()).map_or(0, |place| place.position);
         self.after_from(path, position, context);
@@ -84,8 +85,9 @@ impl Decision {
 
     /// An approval that was asked again stands before what has already begun: only when all of those are decided,
     /// everything goes on. One that fails has no list that could fail with it, so the run does.
-    fn after_reopened(&mut self, path: &StepPath, context: &mut Context<'_>) {
-        let fails = self.run.protocol.task(path).is_some_and(|task| task.on_failure == OnFailure::Fail);
+    fn after_reopened(&mut self, path: &StepPath, reopened: bool, context: &mut Context<'_>) {
+        let fails =
+            reopened && self.run.protocol.task(path).is_some_and(|task| task.on_failure == OnFailure::Fail);
         let failed = self.run.steps.get(path).filter(|step| fails && step.status == StepStatus::Failed);
         match failed.map(|step| step.note.clone().unwrap_or_default()) {
             Some(note) => self.end_run(RunStatus::Failed, Some(format!("{path}: {note}")), context),

@@ -31,13 +31,22 @@ impl Decision {
     pub(super) fn go_on(&mut self, reason: String, context: &mut Context<'_>) {
         let via = context.actor.via.clone();
         self.emit_run(EventKind::RunResumed { reason, via }, context.actor);
-        let lost = self.run.open_steps().filter(|(_, step)| step.is_lost());
-        let lost: Vec<StepPath> = lost.map(|(path, _)| path.clone()).collect();
-        lost.iter().for_each(|path| self.attempt_again(path, context));
+        self.begin_lost(context);
         if self.run.ending.is_some() {
             self.go_on_ending(context);
         } else {
             self.advance_all(context);
+        }
+    }
+    /// The next attempts at what was lost while the run was paused.
+    pub(super) fn begin_lost(&mut self, context: &mut Context<'_>) {
+        let lost = self.run.open_steps().filter(|(_, step)| step.is_lost());
+        let lost: Vec<StepPath> = lost.map(|(path, _)| path.clone()).collect();
+        for path in lost {
+            // One that cannot begin may have paused the run again.
+            if self.run.status != RunStatus::Paused {
+                self.attempt_again(&path, context);
+            }
         }
     }
 }

@@ -37,6 +37,7 @@ impl Decision {
             self.emit_run(EventKind::RunResumed { reason, via }, context.actor);
         }
         self.attempt_again(path, context);
+        self.begin_lost(context);
         if self.run.ending.is_none() {
             self.advance_all(context);
         } else {

@@ -26,6 +26,7 @@ impl Decision {
         if self.run.status == RunStatus::Paused && was_its_fault {
             self.emit_run(EventKind::RunResumed { reason, via }, context.actor);
         }
+        self.begin_lost(context);
         if self.run.ending.is_some() {
             self.go_on_ending(context);
         } else {

@@ -18,7 +18,6 @@ pub use runs::{
 };
 pub use start::{rerun, start_run};
 
-
 use super::problem::{AppError, FieldError};
 use serde_json::Value;
 
