@@ -210,6 +210,17 @@ fn a_group_that_could_not_begin_is_not_retried() {
 }
 
 #[test]
+fn what_failed_in_a_group_that_was_skipped_holds_nobody_up() {
+    let group =
+        json!({"id": "g", "type": "parallel", "tasks": [with(call("a"), json!({"on_failure": "pause"}))]});
+    let mut played = run_of(json!([group, call("b")]));
+    played.fails("g/a", false);
+    played.skip("g").unwrap();
+    assert_eq!((played.run.status, played.status("b")), (RunStatus::Running, "running"));
+    assert!(played.retry("g/a").is_err());
+}
+
+#[test]
 fn what_was_done_is_taken_back_latest_first_and_a_failed_undo_waits_for_a_person() {
     let undone = |id| with(call(id), json!({"undo": "take_back"}));
     let missing = with(call("b"), json!({"undo": "missing"}));
