@@ -120,11 +120,14 @@ async fn answers_about_runs_and_approvals_are_as_described() {
     let filled = format!("/acts/runs/{cancelled}/resume");
     let answer = staff.post(&filled, json!({"reason": "On with it."})).await;
     contract.check("POST", "/acts/runs/{id}/resume", answer).expect(409);
+    let body = json!({"key": 17, "payload": {"amount": 250}});
+    let answer = staff.post("/acts/events/payment_received", body).await;
+    contract.check("POST", "/acts/events/{name}", answer).expect(202);
     // A second page, and the way to it.
     let page = contract.get(&staff, "/acts/runs", "/acts/runs?limit=1").await.expect(200);
     assert!(page.header("link").ends_with("; rel=\"next\""), "{:?}", page.headers);
 
-    assert_eq!(contract.seen.len(), 8, "{:?}", contract.seen);
+    assert_eq!(contract.seen.len(), 9, "{:?}", contract.seen);
     server.stop().await;
 }
 
@@ -201,7 +204,10 @@ async fn answers_about_protocols_registries_log_and_service_are_as_described() {
     let mut contract = Contract::of(&server).await;
     let (admin, auditor, nobody) = (server.user("admin"), server.user("auditor"), server.nobody());
 
-    let definition = json!({"tasks": [{"id": "add", "type": "script", "uses": "compute"}]});
+    let definition = json!({
+        "schedule": {"cron": "0 7 * * *", "time_zone": "Europe/Berlin"},
+        "tasks": [{"id": "add", "type": "script", "uses": "compute"}],
+    });
     let body = json!({"name": "Sums", "definition": definition});
     let answer = admin.post("/acts/protocols", body.clone()).await;
     let made = contract.check("POST", "/acts/protocols", answer).expect(201);
@@ -216,6 +222,7 @@ async fn answers_about_protocols_registries_log_and_service_are_as_described() {
     let answer = admin.post("/acts/protocols/validate", json!({"definition": {"tasks": 1}})).await;
     contract.check("POST", "/acts/protocols/validate", answer).expect(422);
     contract.get(&admin, "/acts/protocols", "/acts/protocols").await.expect(200);
+    contract.get(&admin, "/acts/schedules", "/acts/schedules").await.expect(200);
     contract.get(&admin, "/acts/protocols/{id}", "/acts/protocols/7").await.expect(200);
     contract.get(&admin, "/acts/protocols/{id}", "/acts/protocols/70").await.expect(404);
     contract.get(&admin, "/acts/protocols/{id}/versions", &format!("{one}/versions")).await.expect(200);
@@ -246,7 +253,7 @@ async fn answers_about_protocols_registries_log_and_service_are_as_described() {
     for path in ["/healthz", "/readyz", "/metrics", "/.well-known/jwks.json", "/openapi.json"] {
         contract.get(&nobody, path, path).await.expect(200);
     }
-    assert_eq!(contract.seen.len(), 7 + 8 + 2 + 5, "{:?}", contract.seen);
+    assert_eq!(contract.seen.len(), 8 + 8 + 2 + 5, "{:?}", contract.seen);
     server.stop().await;
 }
 
@@ -353,7 +360,7 @@ async fn handlers_know_the_parameters_and_fields_that_are_described_and_no_other
             *looked_at.get_mut("bodies").expect("counted") += 1;
         }
     }
-    assert_eq!(looked_at, BTreeMap::from([("queries", 17), ("bodies", 24)]));
+    assert_eq!(looked_at, BTreeMap::from([("queries", 18), ("bodies", 25)]));
     server.stop().await;
 }
 

@@ -125,3 +125,22 @@ async fn form_must_fit_and_its_answers_are_seen_later() {
     assert_eq!(run["payload"]["after"]["n"], 3);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approval_that_nobody_decides_is_given_to_more_people() {
+    let server = TestServer::start().await;
+    let (staff, supervisor, admin) = (server.user("staff"), server.user("supervisor"), server.user("admin"));
+    let tasks = json!({"tasks": [{
+        "id": "check", "type": "hitl", "approvers": "admin", "due_minutes": 0.01, "escalate_to": "supervisor",
+    }]});
+    let protocol = admin.publish("Late", tasks).await;
+    let run = staff.start(protocol, json!({})).await;
+    let entry = staff.wait_for_entry(run, "approval.escalated").await;
+    let approval = supervisor.approval(run).await;
+    let row = supervisor.get(&format!("/acts/approvals/{approval}")).await.expect(200).json;
+    assert_eq!(row["escalated_at"], entry["t"]);
+    assert_eq!(row["approvers"]["roles"], json!(["admin", "supervisor"]));
+    supervisor.decide(approval, "approve", "In time after all.").await.expect(200);
+    staff.wait_for_status(run, "completed").await;
+    server.stop().await;
+}

@@ -5,6 +5,7 @@ use crate::support::postgres::ScratchDir;
 use crate::support::process::{Setup, TestProcess};
 use crate::support::server::{seats, token};
 use crate::support::service::TestService;
+use crate::waits::{number, publish, until};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -110,4 +111,28 @@ async fn result_that_comes_while_its_run_is_cancelled_is_kept() {
     let (first, second) = (pair.first.terminate(), pair.second.terminate());
     assert!(first.success() && second.success());
     check_log(&pair.ground.setup(false, String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_both_would_start_is_started_once() {
+    let (_seats, service) = (seats(2).await, TestService::start());
+    let pair = Pair::start(&service);
+    let admin = pair.first.user("admin");
+    let computes = json!([{"id": "add", "type": "script", "uses": "compute"}]);
+    publish(&admin, "Sums", json!({"tasks": computes})).await;
+    let asks_for = json!([{"id": "sub", "type": "protocol", "uses": "Sums", "with": {}}]);
+    let schedule = json!({"cron": "* * * * * *"});
+    let protocol = publish(&admin, "Tick", json!({"schedule": schedule, "tasks": asks_for})).await;
+    let mut connection = pair.ground.database.connect();
+    let ended = format!("FROM runs WHERE protocol_id = {protocol} AND status = 'completed'");
+    until(&mut connection, &format!("SELECT (count(*) >= 4)::int::bigint AS it {ended}"), 1);
+    assert!(pair.first.terminate().success() && pair.second.terminate().success());
+    let runs = format!("SELECT count(*) AS it FROM runs WHERE protocol_id = {protocol}");
+    let times = "SELECT count(DISTINCT key) AS it FROM start_keys WHERE actor = 'HMS-ACT'";
+    assert_eq!(number(&mut connection, times), number(&mut connection, &runs));
+    let twice = "SELECT count(*) AS it FROM (
+                     SELECT 1 FROM runs WHERE parent_run_id IS NOT NULL GROUP BY parent_run_id HAVING count(*) > 1
+                 ) AS twice";
+    assert_eq!(number(&mut connection, twice), 0);
+    check_log(&pair.second_setup);
 }

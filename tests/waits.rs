@@ -214,6 +214,45 @@ async fn event_that_does_not_come_in_time_fails_the_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn paused_run_has_no_timers_and_what_came_due_happens_when_it_goes_on() {
+    let server = TestServer::start().await;
+    let definition = json!({"tasks": [{"id": "breathe", "type": "wait", "minutes": 0.05}]});
+    let protocol = publish(&server.user("admin"), "Breathe", definition).await;
+    let (staff, supervisor) = (server.user("staff"), server.user("supervisor"));
+    let (id, other) = (staff.start(protocol, json!({})).await, staff.start(protocol, json!({})).await);
+    let act = async |act: &str| {
+        let path = format!("/acts/runs/{id}/{act}");
+        supervisor.post(&path, json!({"reason": "To look at it."})).await.expect(202);
+    };
+    act("pause").await;
+    let timers = format!("SELECT count(*) AS it FROM timers WHERE run_id = {id}");
+    assert_eq!(number(&mut server.database.connect(), &timers), 0);
+    // The other began later: when it is over, this one's time has come, too.
+    staff.wait_for_status(other, "completed").await;
+    assert_eq!(staff.run(id).await["status"], "paused");
+    act("resume").await;
+    staff.wait_for_status(id, "completed").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn event_reaches_a_paused_run_which_goes_on_later() {
+    let server = TestServer::start().await;
+    let protocol = payment(&server.user("admin")).await;
+    let (staff, supervisor) = (server.user("staff"), server.user("supervisor"));
+    let id = staff.start(protocol, json!({"case": "p"})).await;
+    staff.wait_for_status(id, "waiting").await;
+    let reason = json!({"reason": "To look at it."});
+    supervisor.post(&format!("/acts/runs/{id}/pause"), reason.clone()).await.expect(202);
+    assert_eq!(send(&staff, json!("p"), 4).await.expect(202).json["delivered_to"], json!([id]));
+    staff.wait_until(id, |run| run["payload"]["paid"]["amount"] == 4).await;
+    assert_eq!(staff.run(id).await["status"], "paused");
+    supervisor.post(&format!("/acts/runs/{id}/resume"), reason).await.expect(202);
+    staff.wait_for_status(id, "completed").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_events_survive_a_kill() {
     const RUNS: i64 = 20;
     let (_seats, ground) = (seats(1).await, Ground::new());

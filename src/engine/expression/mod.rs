@@ -7,7 +7,7 @@ mod cel_value;
 mod template;
 mod variable;
 
-pub use template::Template;
+pub use template::{Piece, Template};
 pub use variable::{Names, Variable, flat};
 
 use cel::Program;

@@ -120,22 +120,17 @@ pub async fn migrate(
 ) -> Result<HttpResponse, AppError> {
     let (who, body) = signed_body(&req, payload).await?;
     let id = path_id(&path, "a run")?;
-    let (version, reason) = Fields::read(body, |fields| {
+    let (version, preview, reason) = Fields::read(body, |fields| {
         let version = fields.required_i64("version");
         let preview = fields.optional_bool("preview").unwrap_or(false);
-        let reason = fields.optional_text("reason", acts::MAX_REASON);
-        if !preview && reason.is_none() {
-            fields.error("reason", "must say why the run is moved; or send \"preview\": true to look first");
-        }
-        (version, reason.filter(|_| !preview))
+        (version, preview, fields.optional_text("reason", acts::MAX_REASON))
     })?;
-    match reason {
-        Some(reason) => Ok(changed(acts::migrate_run(&site, &who, id, version, reason).await?)),
-        None => {
-            let (run, preview) = acts::preview_migration(&site, &who, id, version).await?;
-            Ok(HttpResponse::Ok().json(preview_as_json(&run, version, &preview)))
-        }
+    if preview {
+        let (run, preview) = acts::preview_migration(&site, &who, id, version).await?;
+        return Ok(HttpResponse::Ok().json(preview_as_json(&run, version, &preview)));
     }
+    let reason = reason.unwrap_or_else(|| "No reason was given.".to_owned());
+    Ok(changed(acts::migrate_run(&site, &who, id, version, reason).await?))
 }
 
 fn preview_as_json(run: &Run, version: i64, preview: &Preview) -> Value {

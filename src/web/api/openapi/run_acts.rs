@@ -48,7 +48,7 @@ struct Migrate {
     version: i64,
     /// Only say what would happen.
     preview: Option<bool>,
-    /// Why. Required unless it is a preview.
+    /// Why. It is written into the log.
     #[schema(min_length = 1, max_length = 4000)]
     reason: Option<String>,
 }
