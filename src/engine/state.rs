@@ -494,7 +494,8 @@ impl Run {
         let is_over = |group: &StepPath| self.steps.get(group).is_none_or(|step| !step.status.is_open());
         let in_open_list = || path.group().is_none_or(|(group, _)| !is_over(&group));
         step.status == StepStatus::Failed
-            && ((path.undone().is_some() && !step.undone) || (pauses() && latest() && in_open_list()))
+            && ((path.undone().is_some() && !step.undone)
+                || (self.ending.is_none() && pauses() && latest() && in_open_list()))
     }
 
     /// The first task of the outermost list that has not begun.

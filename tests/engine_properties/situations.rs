@@ -242,6 +242,19 @@ fn what_was_done_is_taken_back_latest_first_and_a_failed_undo_waits_for_a_person
 }
 
 #[test]
+fn a_run_that_ends_does_nothing_again_but_its_undos() {
+    let undone = with(call("a"), json!({"undo": "missing"}));
+    let mut played = run_of(json!([undone, with(call("b"), json!({"on_failure": "pause"}))]));
+    played.done("a");
+    played.fails("b", false);
+    played.cancel();
+    assert_eq!((played.run.status, played.status("a~undo")), (RunStatus::Paused, "failed"));
+    assert!(matches!(played.retry("b"), Err(Rejection::NotNow(_))));
+    played.skip("a~undo").unwrap();
+    assert_eq!(played.run.status, RunStatus::Cancelled);
+}
+
+#[test]
 fn an_override_is_moot_once_its_run_ends() {
     let mut played = run_of(json!([with(call("a"), json!({"undo": "missing"})), call("b")]));
     played.done("a");
