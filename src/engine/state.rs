@@ -490,8 +490,12 @@ impl Run {
         use super::protocol::OnFailure;
         let pauses = || self.protocol.task(path).is_some_and(|task| task.on_failure == OnFailure::Pause);
         let latest = || self.round(&path.in_round(1)) == path.round();
+        // What failed in a group that is over is nobody's concern any more.
+        let is_over = |group: &StepPath| self.steps.get(group).is_none_or(|step| !step.status.is_open());
+        let in_open_list = || path.group().is_none_or(|(group, _)| !is_over(&group));
         step.status == StepStatus::Failed
-            && ((path.undone().is_some() && !step.undone) || (pauses() && latest()))
+            && ((path.undone().is_some() && !step.undone)
+                || (self.ending.is_none() && pauses() && latest() && in_open_list()))
     }
 
     /// The first task of the outermost list that has not begun.

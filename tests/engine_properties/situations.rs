@@ -210,6 +210,17 @@ fn a_group_that_could_not_begin_is_not_retried() {
 }
 
 #[test]
+fn what_failed_in_a_group_that_was_skipped_holds_nobody_up() {
+    let group =
+        json!({"id": "g", "type": "parallel", "tasks": [with(call("a"), json!({"on_failure": "pause"}))]});
+    let mut played = run_of(json!([group, call("b")]));
+    played.fails("g/a", false);
+    played.skip("g").unwrap();
+    assert_eq!((played.run.status, played.status("b")), (RunStatus::Running, "running"));
+    assert!(played.retry("g/a").is_err());
+}
+
+#[test]
 fn what_was_done_is_taken_back_latest_first_and_a_failed_undo_waits_for_a_person() {
     let undone = |id| with(call(id), json!({"undo": "take_back"}));
     let missing = with(call("b"), json!({"undo": "missing"}));
@@ -228,6 +239,19 @@ fn what_was_done_is_taken_back_latest_first_and_a_failed_undo_waits_for_a_person
     played.done("a~undo");
     assert_eq!(played.run.status, RunStatus::Cancelled);
     super::undos::ran_once_for_what_was_done(&played.run, &played.events);
+}
+
+#[test]
+fn a_run_that_ends_does_nothing_again_but_its_undos() {
+    let undone = with(call("a"), json!({"undo": "missing"}));
+    let mut played = run_of(json!([undone, with(call("b"), json!({"on_failure": "pause"}))]));
+    played.done("a");
+    played.fails("b", false);
+    played.cancel();
+    assert_eq!((played.run.status, played.status("a~undo")), (RunStatus::Paused, "failed"));
+    assert!(matches!(played.retry("b"), Err(Rejection::NotNow(_))));
+    played.skip("a~undo").unwrap();
+    assert_eq!(played.run.status, RunStatus::Cancelled);
 }
 
 #[test]

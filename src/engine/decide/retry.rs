@@ -15,6 +15,9 @@ impl Decision {
     ) -> Result<(), Rejection> {
         let unknown = || Rejection::UnknownStep { run: self.run.id, step: path.clone() };
         let step = self.run.steps.get(path).ok_or_else(unknown)?;
+        if path.undone().is_none() {
+            self.not_ending()?;
+        }
         let waits = matches!(step.waits, Some(Waits::Retry { .. }));
         if !waits && !step.is_lost() && !self.run.holds(path, step) {
             let sentence = format!(

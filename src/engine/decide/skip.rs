@@ -18,7 +18,8 @@ impl Decision {
         self.may_skip(path)?;
         let as_role = self.allowed_past(path, context)?;
         let attempt = self.attempt_of(path);
-        let was_its_fault = self.run.paused_for.as_ref() == Some(path);
+        let was_its_fault =
+            self.run.paused_for.as_ref().is_some_and(|cause| cause == path || cause.is_inside(path));
         self.cancel_inside(path, "its group was skipped");
         let via = context.actor.via.clone();
         let skipped = EventKind::StepSkipped { reason: reason.clone(), as_role, via: via.clone() };
