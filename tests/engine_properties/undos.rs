@@ -28,7 +28,7 @@ pub fn ran_once_for_what_was_done(run: &Run, events: &[Recorded]) {
             done.push((seq as u64, path.clone()));
         }
     }
-    done.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+    done.sort_by_key(|(ended, ..)| std::cmp::Reverse(*ended));
     let expected: Vec<StepPath> = done.into_iter().map(|(_, path)| path).collect();
     assert_eq!(begun, expected, "latest first, each once");
     for step in &expected {

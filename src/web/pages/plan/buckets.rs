@@ -71,6 +71,8 @@ struct Seen {
     running: bool,
     cancelled: bool,
     begun: bool,
+    /// One of its own steps was done.
+    done: bool,
     /// Its last task is over, and how.
     last: Option<StepStatus>,
 }
@@ -125,6 +127,7 @@ impl Seen {
         }
         let decision = step.approval.as_ref().and_then(|approval| approval.decision.as_ref());
         let sent_back = decision.is_some_and(|decision| decision.choice == Choice::Return);
+        self.done |= step.status == StepStatus::Done && !sent_back;
         if place.last && !step.status.is_open() && !sent_back {
             self.last = Some(step.status);
         }
@@ -137,7 +140,7 @@ impl Seen {
             Seen { waiting: true, .. } => Bucket::Waiting,
             Seen { running: true, .. } => Bucket::Running,
             Seen { cancelled: true, .. } => Bucket::Cancelled,
-            Seen { last: Some(StepStatus::Skipped), .. } => Bucket::Skipped,
+            Seen { last: Some(StepStatus::Skipped), done: false, .. } => Bucket::Skipped,
             Seen { last: Some(_), .. } => Bucket::Done,
             // Its next task begins when the run goes on.
             Seen { last: None, begun: true, .. } => Bucket::Waiting,

@@ -67,7 +67,7 @@ fn waits_say_for_what() {
 fn work_that_is_sent_back_is_done_in_rounds() {
     let tasks = json!([{"id": "draft", "type": "script"},
         {"id": "sign", "type": "hitl", "approvers": "supervisor", "returns_to": "draft"}]);
-    let back = story(tasks).is_done("draft", json!({"letter": "Dear …"})).asks("sign", 5, 1);
+    let back = story(tasks).done("draft", json!({"letter": "Dear …"})).asks("sign", 5, 1);
     let back = back.decides("sam", "sign", 5, Choice::Return, "The address is wrong.");
     let steps = drawn(&back);
     assert_eq!(words(&steps[0]), ("Not started", vec!["It will be done once more."]));
@@ -132,7 +132,7 @@ fn runs_that_end_say_what_they_take_back() {
         reason: Some("Withdrawn".to_owned()),
         grace_until: start(),
     };
-    let story = story(tasks).is_done("deploy", json!(1)).begins("tell", 1).run_is("HMS-ACT", ending);
+    let story = story(tasks).done("deploy", json!(1)).begins("tell", 1).run_is("HMS-ACT", ending);
     assert_eq!(status(&story.run).word, "Being cancelled");
     assert!(said(&story).starts_with("The run is being cancelled: Withdrawn. What is running has until"));
     assert_eq!(drawn(&story)[0].sentences, ["What it did will be taken back."]);
@@ -188,8 +188,8 @@ fn groups_are_drawn_inside_groups() {
     assert_eq!(to_come[0].inside.steps[1].inside.steps[1].inside.steps.len(), 2);
     let story = story(group(json!("all")))
         .then("HMS-ACT", Some("checks"), 1, begun(2, None))
-        .is_done("checks/legal", json!({"ok": true}))
-        .is_done("checks/fees", json!(1))
+        .done("checks/legal", json!({"ok": true}))
+        .done("checks/fees", json!(1))
         .then("HMS-ACT", Some("checks/more"), 1, begun(2, None))
         .begins("checks/more/left", 1)
         .asks("checks/more/right", 5, 1);
@@ -218,7 +218,7 @@ fn rows(list: &StepList) -> Vec<&str> {
 
 #[test]
 fn few_items_are_drawn_whole() {
-    let story = fan_out(2).is_done("checks[0]/screen", json!(1)).begins("checks[1]/screen", 1);
+    let story = fan_out(2).done("checks[0]/screen", json!(1)).begins("checks[1]/screen", 1);
     let checks = &drawn(&story)[0];
     assert_eq!(rows(&checks.inside), ["Item 1: Party 0", "Item 2: Party 1"]);
     let group = checks.group.as_ref().expect("a group");
@@ -232,7 +232,7 @@ fn few_items_are_drawn_whole() {
 fn ten_thousand_items_are_counted_and_those_to_look_at_come_first() {
     let mut story = fan_out(10_000);
     for item in 0..200 {
-        story = story.is_done(&format!("checks[{item}]/screen"), json!(1));
+        story = story.done(&format!("checks[{item}]/screen"), json!(1));
     }
     story = story.fails("checks[777]/screen", "It answered 404").begins("checks[9999]/screen", 1);
     let checks = &drawn(&story)[0];
@@ -254,7 +254,7 @@ fn ten_thousand_items_are_counted_and_those_to_look_at_come_first() {
 fn group_alone_is_paged_and_filtered() {
     let mut story = fan_out(200);
     for item in 0..120 {
-        story = story.is_done(&format!("checks[{item}]/screen"), json!(1));
+        story = story.done(&format!("checks[{item}]/screen"), json!(1));
     }
     let page = |state, page| {
         let focus = Focus { group: StepPath::top("checks", 1), state, page };

@@ -71,11 +71,11 @@ fn nested() -> Story {
         {"id": "publish", "type": "script"}]);
     let items = Some(vec![json!({"name": "Vostok Aero"}), json!(HOSTILE)]);
     let story = story(tasks)
-        .is_done("fetch", json!({"a": 1}))
+        .done("fetch", json!({"a": 1}))
         .then("HMS-ACT", Some("checks"), 1, group(3, None))
-        .is_done("checks/legal", json!({"risk": "low", "summary": "Nothing was found."}))
-        .is_done("checks/fees", json!({"fee": 120}))
-        .is_done("checks/a", json!(1))
+        .done("checks/legal", json!({"risk": "low", "summary": "Nothing was found."}))
+        .done("checks/fees", json!({"fee": 120}))
+        .done("checks/a", json!(1))
         .then("HMS-ACT", Some("checks/b"), 1, group(2, None))
         .begins("checks/b/north", 1)
         .fails("checks/b/south", "It answered 404");
@@ -93,7 +93,7 @@ fn nested() -> Story {
             EventKind::EventReceived { event: 1, payload: json!({"paid": true}) },
         )
         .then("HMS-ACT", Some("checks/parties"), 1, group(2, items))
-        .is_done("checks/parties[0]/screen", json!(1))
+        .done("checks/parties[0]/screen", json!(1))
         .asks("checks/parties[0]/confirm", 5, 1)
         .begins("checks/parties[1]/screen", 1)
 }
@@ -104,7 +104,7 @@ fn items() -> Story {
     let names = (0..10_000).map(|number| json!({"name": format!("Party {number} {HOSTILE}")})).collect();
     let mut story = story(tasks).then("HMS-ACT", Some("checks"), 1, group(10_000, Some(names)));
     for item in 0..400 {
-        story = story.is_done(&format!("checks[{item}]/screen"), json!(1));
+        story = story.done(&format!("checks[{item}]/screen"), json!(1));
     }
     story = story.fails("checks[401]/screen", "The screening service answered 503.");
     for item in 402..410 {
@@ -124,10 +124,10 @@ fn sent_back() -> Story {
         via: None,
     };
     story(tasks)
-        .is_done("draft", json!({"letter": "Dear Sir"}))
+        .done("draft", json!({"letter": "Dear Sir"}))
         .asks("sign", 5, 2)
         .decides("sam", "sign", 5, Choice::Return, HOSTILE)
-        .is_done("draft#2", json!({"letter": "Dear Madam"}))
+        .done("draft#2", json!({"letter": "Dear Madam"}))
         .asks("sign#2", 6, 2)
         .then("sam", Some("sign#2"), 1, voted)
 }
@@ -202,8 +202,8 @@ fn ending(stuck: bool) -> Story {
         grace_until: start(),
     };
     let story = story(tasks)
-        .is_done("reserve", json!(1))
-        .is_done("deploy", json!(1))
+        .done("reserve", json!(1))
+        .done("deploy", json!(1))
         .run_is("HMS-ACT", ending)
         .begins("deploy~undo", 1);
     if !stuck {

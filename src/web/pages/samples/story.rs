@@ -64,7 +64,7 @@ impl Story {
         self.then("HMS-ACT", Some(step), attempt, started(false))
     }
 
-    pub fn is_done(self, step: &str, result: Value) -> Story {
+    pub fn done(self, step: &str, result: Value) -> Story {
         self.begins(step, 1).then("HMS-ACT", Some(step), 1, EventKind::StepDone { result })
     }
 
