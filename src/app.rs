@@ -1,6 +1,6 @@
 //! Composition: what is started in which order, and stopped in the reverse.
 //!
-//! Start: address → database → keys → membership → committer → demo → dispatch, timers, rescue → door.
+//! Start: address → database → keys → membership → committer → demo → dispatch, loops, rescue → door.
 //! Stop: door (streams end) → dispatch (attempts end or are handed back) → committer (the queue is written) →
 //! membership → database.
 
@@ -9,6 +9,7 @@ mod demo_mode;
 
 use crate::actions::HttpLimits;
 use crate::actions::agent::AgentExecutor;
+use crate::actions::command::{AllowedPrograms, CommandExecutor};
 use crate::actions::guard::{Guard, HostPort};
 use crate::actions::http::HttpExecutor;
 use crate::auth::session;
@@ -17,12 +18,13 @@ use crate::auth::tokens::KeyRing;
 use crate::config::Config;
 use crate::demo::Agency;
 use crate::scheduler::attempt::Executors;
+use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::committer::{Committer, Parts};
 use crate::scheduler::dispatch::{Dispatch, InHand};
 use crate::scheduler::membership::Membership;
 use crate::scheduler::rescue::Rescue;
 use crate::scheduler::runs::RunCache;
-use crate::scheduler::{Scheduler, figures, listen, stopped, timers};
+use crate::scheduler::{Scheduler, figures, listen, loops, stopped};
 use crate::store::agency::AgencyLog;
 use crate::store::{Pool, sessions, settings, token_keys, users};
 use crate::web::doors::Doors;
@@ -41,6 +43,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 /// Connections for pages, calls and background readers; the committer and the listener have their own.
 const POOL_SIZE: u32 = 12;
@@ -66,7 +69,7 @@ pub struct Running {
 struct Tasks {
     door: tokio::task::JoinHandle<std::io::Result<()>>,
     dispatch: tokio::task::JoinHandle<()>,
-    timers: tokio::task::JoinHandle<()>,
+    loops: JoinSet<()>,
     rescue: tokio::task::JoinHandle<()>,
     housekeeping: tokio::task::JoinHandle<()>,
 }
@@ -91,6 +94,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let mut connection = pool.get()?;
     let keys = publish_key(config, &mut connection)?;
     let origin = log_origin(config, &mut connection)?;
+    let callbacks = Arc::new(Callbacks::open(&mut connection, base_url.clone())?);
     let membership = Membership::join(&mut connection, &config.data_dir)?;
     let agency_log = Arc::new(AgencyLog::new(pool.clone(), origin.clone(), membership.number()));
     let demo_agency = demo_mode::open_agency(config).await?;
@@ -109,19 +113,24 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         runs: scheduler.run_cache(),
         catalog: scheduler.catalog.clone(),
         changes: scheduler.changes.clone(),
+        kicks: scheduler.kicks.clone(),
         stopping: stopping.clone(),
         work,
     });
     let committer = thread("committer", move || committer.run(requests))?;
     let listener = start_listener(&database, &scheduler, &membership, &stopping)?;
     let guard = Guard::new(allowed_hosts(config, demo_agency.as_ref())?);
+    let programs = AllowedPrograms::new(config.allow_commands.clone());
     let site = Site {
         scheduler: scheduler.clone(),
         pool: pool.clone(),
         agency: Arc::clone(&agency_log),
         guard: guard.clone(),
+        programs: programs.clone(),
+        callbacks: Arc::clone(&callbacks),
         log_readers: Arc::new(LogReaders::new(database.app_url.clone())),
         demo: config.demo,
+        override_review: chrono::TimeDelta::hours(config.override_review_hours.into()),
         stopping: stopping.clone(),
     };
     let doors = Doors::new(pool.clone(), keys, base_url.clone(), config.max_body_bytes);
@@ -136,11 +145,11 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     };
     let (url, beats_until) = (database.app_url.clone(), stopping.clone());
     let heartbeat = thread("heartbeat", move || membership.run(&url, &beats_until))?;
-    let dispatch = Dispatch::new(scheduler.clone(), executors(&guard), in_hand);
+    let dispatch = Dispatch::new(scheduler.clone(), executors(&guard, programs, callbacks), in_hand);
     let tasks = Tasks {
         door,
         dispatch: tokio::spawn(dispatch.run(to_do, stopping.clone())),
-        timers: tokio::spawn(timers::run(scheduler, pool.clone(), stopping.clone())),
+        loops: loops::start(&scheduler, &pool, &agency_log, &stopping),
         rescue: tokio::spawn(rescue.run(stopping.clone())),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
@@ -169,8 +178,10 @@ fn thread<T: Send + 'static>(
     std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-fn executors(guard: &Guard) -> Executors {
+fn executors(guard: &Guard, programs: AllowedPrograms, callbacks: Arc<Callbacks>) -> Executors {
     Executors {
+        callbacks,
+        command: CommandExecutor::new(programs),
         http: HttpExecutor::new(guard.clone(), HttpLimits::default()),
         agent: AgentExecutor::new(guard.clone(), HttpLimits::default()),
     }
@@ -305,7 +316,8 @@ impl Running {
         let _ = self.stop.send(true);
         self.server.stop(true).await;
         let door = self.tasks.door.await;
-        let _ = self.tasks.timers.await;
+        let mut loops = self.tasks.loops;
+        while loops.join_next().await.is_some() {}
         let _ = self.tasks.housekeeping.await;
         let _ = self.tasks.rescue.await;
         let _ = self.tasks.dispatch.await;

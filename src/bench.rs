@@ -3,10 +3,12 @@
 //! It starts a private Postgres of its own in a temporary directory, with the settings that `serve` uses (fsync and
 //! synchronous_commit on), and removes it at the end. A ratio survives a slow or noisy machine; a rate alone does not.
 
+mod pure;
 mod raw;
 
 use crate::actions::HttpLimits;
 use crate::actions::agent::AgentExecutor;
+use crate::actions::command::{AllowedPrograms, CommandExecutor};
 use crate::actions::guard::Guard;
 use crate::actions::http::HttpExecutor;
 use crate::engine::command::Actor;
@@ -14,6 +16,7 @@ use crate::engine::ids::RunId;
 use crate::engine::protocol::Protocol;
 use crate::engine::state::{ProtocolRef, RunStatus};
 use crate::scheduler::attempt::Executors;
+use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::committer::{Committer, Parts};
 use crate::scheduler::dispatch::{Dispatch, InHand};
 use crate::scheduler::runs::RunCache;
@@ -43,7 +46,18 @@ struct Figures {
     raw_rows_per_second: f64,
     latency_p50: Duration,
     latency_p99: Duration,
+    /// A run that goes over 50 items, and one over 10,000: from the start to its completion.
+    fan_out_50: Duration,
+    fan_out_10_000: Duration,
+    /// Deciding what follows a result in a protocol of 100 tasks.
+    decide_p50: Duration,
+    decide_p99: Duration,
+    /// Bytes of a run that waits at an approval, and of one of 10,000 open branches.
+    memory: Option<(f64, f64)>,
 }
+
+/// Items of the large fan-out.
+const MANY: usize = 10_000;
 
 /// Measures and prints.
 ///
@@ -95,6 +109,10 @@ async fn measure(url: &str, runs: usize) -> anyhow::Result<Figures> {
     let raw =
         tokio::task::spawn_blocking(move || raw::rows_per_second(&raw_url, Duration::from_secs(5))).await??;
     let second = timed(&engine.scheduler, &new, runs - runs / 2).await?;
+    let fan_out_50 = fan_out(&engine, 50).await?;
+    let fan_out_10_000 = fan_out(&engine, MANY).await?;
+    let memory = tokio::task::spawn_blocking(pure::memory).await??;
+    let (decide_p50, decide_p99) = tokio::task::spawn_blocking(|| pure::next_step(100, 50)).await??;
     let runs_per_second = runs as f64 / (first + second).as_secs_f64();
     engine.stop().await?;
     Ok(Figures {
@@ -104,7 +122,22 @@ async fn measure(url: &str, runs: usize) -> anyhow::Result<Figures> {
         raw_rows_per_second: raw,
         latency_p50: single[single.len() / 2],
         latency_p99: single[single.len() * 99 / 100],
+        fan_out_50,
+        fan_out_10_000,
+        decide_p50,
+        decide_p99,
+        memory,
     })
+}
+
+/// One run that computes something for each of so many items: the fastest of three.
+async fn fan_out(engine: &Engine, items: usize) -> anyhow::Result<Duration> {
+    let new = engine.for_each(items)?;
+    let mut fastest = Duration::MAX;
+    for _ in 0..3 {
+        fastest = fastest.min(timed(&engine.scheduler, &new, 1).await?);
+    }
+    Ok(fastest)
 }
 
 async fn timed(scheduler: &Scheduler, new: &NewRun, runs: usize) -> anyhow::Result<Duration> {
@@ -170,6 +203,7 @@ impl Engine {
             runs: scheduler.run_cache(),
             catalog: scheduler.catalog.clone(),
             changes: scheduler.changes.clone(),
+            kicks: scheduler.kicks.clone(),
             stopping: stopping.clone(),
             work,
         });
@@ -178,6 +212,8 @@ impl Engine {
         let executors = Executors {
             http: HttpExecutor::new(guard.clone(), HttpLimits::default()),
             agent: AgentExecutor::new(guard, HttpLimits::default()),
+            command: CommandExecutor::new(AllowedPrograms::default()),
+            callbacks: Arc::new(Callbacks::open(&mut connection, "http://hms-act.invalid".to_owned())?),
         };
         let dispatch =
             tokio::spawn(Dispatch::new(scheduler.clone(), executors, InHand::default()).run(to_do, stopping));
@@ -191,15 +227,24 @@ impl Engine {
                                "with": {"license_id": "${payload.license_id}", "step": step, "result": "approved"}}))
             .collect();
         let definition = json!({ "tasks": tasks });
-        let row = protocols::create(&mut *self.pool.get()?, None, "Five steps", &definition, "bench")?;
-        let protocol = Protocol::parse(&definition).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
-        Ok(NewRun {
-            protocol_ref: ProtocolRef { id: row.id, version: 1, name: row.name },
-            protocol: Arc::new(protocol),
-            payload: json!({"license_id": 123}).as_object().cloned().unwrap_or_default(),
-            actor: Actor { name: "bench".to_owned(), roles: vec!["staff".to_owned()], via: None },
-            key: None,
-        })
+        self.new_run("Five steps", &definition, &json!({"license_id": 123}))
+    }
+
+    /// A run that computes something for each item of a list.
+    fn for_each(&self, items: usize) -> anyhow::Result<NewRun> {
+        let definition = json!({"tasks": [{"id": "each", "type": "parallel", "for_each": "payload.items", "tasks": [
+            {"id": "check", "type": "script", "uses": "compute", "with": {"number": "${item}"}}]}]});
+        let payload = json!({"items": (0..items).collect::<Vec<_>>()});
+        self.new_run(&format!("For each of {items}"), &definition, &payload)
+    }
+
+    fn new_run(&self, name: &str, definition: &Value, payload: &Value) -> anyhow::Result<NewRun> {
+        let row = protocols::create(&mut *self.pool.get()?, None, name, definition, "bench")?;
+        let protocol = Protocol::parse(definition).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+        let payload = payload.as_object().cloned().unwrap_or_default();
+        let actor = Actor { name: "bench".to_owned(), roles: vec!["staff".to_owned()], via: None };
+        let protocol_ref = ProtocolRef { id: row.id, version: 1, name: row.name };
+        Ok(NewRun::of(protocol_ref, Arc::new(protocol), payload, actor))
     }
 
     async fn stop(self) -> anyhow::Result<()> {
@@ -227,8 +272,14 @@ impl Figures {
             "log_rows_per_second": self.rows_per_second.round(),
             "raw_log_rows_per_second": self.raw_rows_per_second.round(),
             "ratio_of_raw": (self.ratio() * 1_000.0).round() / 1_000.0,
-            "latency_p50_ms": self.latency_p50.as_secs_f64() * 1_000.0,
-            "latency_p99_ms": self.latency_p99.as_secs_f64() * 1_000.0,
+            "latency_p50_ms": milliseconds(self.latency_p50),
+            "latency_p99_ms": milliseconds(self.latency_p99),
+            "fan_out_50_ms": milliseconds(self.fan_out_50),
+            "fan_out_10000_ms": milliseconds(self.fan_out_10_000),
+            "decide_100_tasks_p50_us": milliseconds(self.decide_p50) * 1_000.0,
+            "decide_100_tasks_p99_us": milliseconds(self.decide_p99) * 1_000.0,
+            "bytes_per_parked_run": self.memory.map(|(parked, _)| parked.round()),
+            "bytes_per_open_branch": self.memory.map(|(_, branch)| branch.round()),
         })
     }
 
@@ -242,7 +293,19 @@ impl Figures {
         println!("  raw: the same rows, 2 clients,");
         println!("       1,000 rows a transaction      {:>10.0}", self.raw_rows_per_second);
         println!("  share of the raw rate              {:>9.1} %", self.ratio() * 100.0);
-        println!("  one run at a time, p50             {:>8.2} ms", self.latency_p50.as_secs_f64() * 1_000.0);
-        println!("  one run at a time, p99             {:>8.2} ms", self.latency_p99.as_secs_f64() * 1_000.0);
+        println!("  one run at a time, p50             {:>8.2} ms", milliseconds(self.latency_p50));
+        println!("  one run at a time, p99             {:>8.2} ms", milliseconds(self.latency_p99));
+        println!("  for each of 50, joined             {:>8.2} ms", milliseconds(self.fan_out_50));
+        println!("  for each of 10,000, joined         {:>8.2} ms", milliseconds(self.fan_out_10_000));
+        println!("  decide, 100 tasks, p50             {:>8.2} µs", milliseconds(self.decide_p50) * 1_000.0);
+        println!("  decide, 100 tasks, p99             {:>8.2} µs", milliseconds(self.decide_p99) * 1_000.0);
+        if let Some((parked, branch)) = self.memory {
+            println!("  memory, a run at an approval       {parked:>7.0} bytes");
+            println!("  memory, one of 10,000 branches     {branch:>7.0} bytes");
+        }
     }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
 }

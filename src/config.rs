@@ -11,6 +11,8 @@ use url::Url;
 
 /// The largest request body accepted unless `HMS_ACT_MAX_BODY_BYTES` says otherwise.
 pub const DEFAULT_MAX_BODY_BYTES: usize = 1024 * 1024;
+/// How long an override is under review unless `HMS_ACT_OVERRIDE_REVIEW_HOURS` says otherwise.
+pub const DEFAULT_OVERRIDE_REVIEW_HOURS: u32 = 72;
 
 const DEFAULT_BIND: &str = "127.0.0.1:8080";
 const DEFAULT_DATA_DIR: &str = "./data";
@@ -28,6 +30,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Private addresses that actions and webhooks may reach.
     pub allow_hosts: Vec<AllowedHost>,
+    /// Local programs that `command` actions may run, by their absolute paths.
+    pub allow_commands: Vec<PathBuf>,
     pub demo: bool,
     /// The demo users' password. None: one is generated and printed once.
     pub demo_password: Option<Secret>,
@@ -36,6 +40,8 @@ pub struct Config {
     /// The log's name inside its entries and checkpoints. None: the default of a new log.
     pub log_origin: Option<String>,
     pub max_body_bytes: usize,
+    /// How long an override is under review. Nothing happens by itself when that is over.
+    pub override_review_hours: u32,
 }
 
 /// A value that must not appear in logs: `Debug` hides it, [`Secret::expose`] is the only way to it.
@@ -81,6 +87,9 @@ pub struct Flags {
     /// Private addresses that actions may reach [HMS_ACT_ALLOW_HOSTS]
     #[arg(long, value_name = "HOST:PORT,…")]
     pub allow_hosts: Option<String>,
+    /// Local programs that actions may run [HMS_ACT_ALLOW_COMMANDS]
+    #[arg(long, value_name = "/PATH,…")]
+    pub allow_commands: Option<String>,
     /// Start with demo users, a demo protocol and a demo agency [HMS_ACT_DEMO]
     #[arg(long)]
     pub demo: bool,
@@ -93,6 +102,9 @@ pub struct Flags {
     /// The largest request body [HMS_ACT_MAX_BODY_BYTES, default 1048576]
     #[arg(long, value_name = "BYTES")]
     pub max_body_bytes: Option<String>,
+    /// How long an override is under review [HMS_ACT_OVERRIDE_REVIEW_HOURS, default 72]
+    #[arg(long, value_name = "HOURS")]
+    pub override_review_hours: Option<String>,
 }
 
 /// A wrong value. Displays as one line that begins with the variable's name.
@@ -128,11 +140,17 @@ impl Config {
         let data_dir = from_flag(flags.data_dir, "HMS_ACT_DATA_DIR", &file.data_dir);
         let public_url = from_flag(flags.public_url, "HMS_ACT_PUBLIC_URL", &file.public_url);
         let allow_hosts = from_flag(flags.allow_hosts, "HMS_ACT_ALLOW_HOSTS", &file.allow_hosts);
+        let allow_commands = from_flag(flags.allow_commands, "HMS_ACT_ALLOW_COMMANDS", &file.allow_commands);
         let demo = from_flag(flags.demo.then(|| "1".to_owned()), "HMS_ACT_DEMO", &file.demo_text());
         let list =
             from_flag(flags.demo_screening_list, "HMS_ACT_DEMO_SCREENING_LIST", &file.demo_screening_list);
         let log_origin = from_flag(flags.log_origin, "HMS_ACT_LOG_ORIGIN", &file.log_origin);
         let max_body = from_flag(flags.max_body_bytes, "HMS_ACT_MAX_BODY_BYTES", &file.max_body_bytes_text());
+        let review = from_flag(
+            flags.override_review_hours,
+            "HMS_ACT_OVERRIDE_REVIEW_HOURS",
+            &file.override_review_hours.map(|hours| hours.to_string()),
+        );
 
         Ok(Config {
             database_url: sources.database_url(
@@ -149,11 +167,15 @@ impl Config {
             data_dir: PathBuf::from(data_dir.as_deref().unwrap_or(DEFAULT_DATA_DIR)),
             public_url: public_url.as_deref().map(parse_public_url).transpose()?,
             allow_hosts: parse_allow_hosts(allow_hosts.as_deref().unwrap_or(""))?,
+            allow_commands: parse_allow_commands(allow_commands.as_deref().unwrap_or(""))?,
             demo: parse_switch("HMS_ACT_DEMO", demo.as_deref().unwrap_or("0"))?,
             demo_password: sources.demo_password()?,
             demo_screening_list: list.map(PathBuf::from),
             log_origin: log_origin.map(|name| check_origin(&name).map(|()| name)).transpose()?,
             max_body_bytes: max_body.as_deref().map_or(Ok(DEFAULT_MAX_BODY_BYTES), parse_max_body)?,
+            override_review_hours: review
+                .as_deref()
+                .map_or(Ok(DEFAULT_OVERRIDE_REVIEW_HOURS), parse_review)?,
         })
     }
 
@@ -178,12 +200,14 @@ struct FileValues {
     data_dir: Option<String>,
     public_url: Option<String>,
     allow_hosts: Option<String>,
+    allow_commands: Option<String>,
     demo: Option<bool>,
     demo_password: Option<String>,
     demo_password_file: Option<String>,
     demo_screening_list: Option<String>,
     log_origin: Option<String>,
     max_body_bytes: Option<i64>,
+    override_review_hours: Option<i64>,
 }
 
 impl FileValues {
@@ -320,6 +344,20 @@ fn parse_allowed_host(text: &str) -> Result<AllowedHost, ConfigError> {
     Ok(AllowedHost { host, port })
 }
 
+fn parse_allow_commands(text: &str) -> Result<Vec<PathBuf>, ConfigError> {
+    let programs = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    programs
+        .map(|program| {
+            let plain =
+                program.starts_with('/') && !program.split('/').any(|part| matches!(part, "." | ".."));
+            plain.then(|| PathBuf::from(program)).ok_or_else(|| {
+                let message = format!("{program:?} is not an absolute path such as /usr/local/bin/fees");
+                wrong("HMS_ACT_ALLOW_COMMANDS", message)
+            })
+        })
+        .collect()
+}
+
 fn parse_switch(variable: &str, text: &str) -> Result<bool, ConfigError> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),
@@ -349,6 +387,14 @@ fn parse_max_body(text: &str) -> Result<usize, ConfigError> {
             "HMS_ACT_MAX_BODY_BYTES",
             format!("{text:?} is not a number of bytes from {} to {}", RANGE.start(), RANGE.end()),
         )
+    })
+}
+
+fn parse_review(text: &str) -> Result<u32, ConfigError> {
+    const RANGE: std::ops::RangeInclusive<u32> = 1..=8_784;
+    text.parse().ok().filter(|hours| RANGE.contains(hours)).ok_or_else(|| {
+        let range = format!("from {} to {}", RANGE.start(), RANGE.end());
+        wrong("HMS_ACT_OVERRIDE_REVIEW_HOURS", format!("{text:?} is not a number of hours {range}"))
     })
 }
 

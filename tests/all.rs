@@ -2,6 +2,7 @@
 
 mod support;
 
+mod acts;
 mod agency_log;
 mod api_lists;
 mod api_protocols;
@@ -10,14 +11,25 @@ mod bad_credentials;
 mod bad_input;
 mod bootstrap;
 mod browser;
+mod callbacks;
+mod commands;
 mod embedded;
 mod engine_properties;
 mod kill;
 mod licence_walk;
 mod log_exports;
 mod log_privileges;
+mod migration_of_runs;
 mod openapi;
 mod outage;
+mod overrides;
+mod rerun;
+mod returns;
+mod schedules;
 mod schema;
+mod slots;
+mod subruns;
 mod two_instances;
 mod verify;
+mod waits;
+mod work;

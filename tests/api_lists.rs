@@ -87,6 +87,7 @@ async fn filters_of_runs_combine() {
     }
     let cancelled = staff.start(7, json!({"license_id": 129})).await;
     staff.patch(&format!("/acts/runs/{cancelled}/cancel"), json!({"reason": "x"})).await.expect(202);
+    staff.wait_for_status(cancelled, "cancelled").await;
 
     let renewals = [waiting, theirs, cancelled];
     for (query, expected) in [

@@ -173,6 +173,90 @@ async fn everything_that_is_wrong_with_a_protocol_is_said_at_once_with_its_place
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_inside_groups_is_checked_where_it_is_written() {
+    let server = TestServer::start().await;
+    let admin = server.user("admin");
+    let definition = json!({"tasks": [
+        {"id": "checks", "type": "parallel", "tasks": [
+            {"id": "legal", "type": "agent", "uses": "nobody"},
+            [{"id": "fees", "type": "script", "uses": "compute", "undo": "nothing"}],
+            [{"id": "ask", "type": "hitl", "due_minutes": 5, "escalate_to": "stranger"}]]},
+        {"id": "sub", "type": "protocol", "uses": "No such protocol"}]});
+    let refused = admin.post("/acts/protocols", json!({"name": "Groups", "definition": definition})).await;
+    let refused = refused.errors();
+    let expected = [
+        ("$.definition.tasks[0].tasks[0].uses", "no agent `nobody`"),
+        ("$.definition.tasks[0].tasks[1][0].undo", "no action `nothing`"),
+        ("$.definition.tasks[1].uses", "no protocol `No such protocol`"),
+        ("$.definition.tasks[0].tasks[2][0].escalate_to", "no user `stranger`"),
+    ];
+    assert_eq!(refused.len(), expected.len(), "{refused:?}");
+    for ((path, message), (at, words)) in refused.iter().zip(expected) {
+        assert!(*path == at && message.contains(words), "{path}: {message}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn protocol_that_leads_back_to_itself_is_refused_with_the_circle() {
+    let server = TestServer::start().await;
+    let admin = server.user("admin");
+    let uses = |name: Value| json!({"tasks": [{"id": "sub", "type": "protocol", "uses": name}]});
+    let make = async |name: &str, definition: Value| {
+        let body = json!({"name": name, "definition": definition});
+        admin.post("/acts/protocols", body).await.expect(201).json["id"].as_i64().expect("a number")
+    };
+    let inner = make("Inner", one_step("a")).await;
+    let middle = make("Middle", uses(json!("Inner"))).await;
+    make("Outer", uses(json!(middle))).await;
+
+    let refused = async |body: Value, circle: &str| {
+        let answers = [
+            admin.put(&format!("/acts/protocols/{inner}"), body.clone()).await,
+            admin
+                .post("/acts/protocols/validate", json!({"name": "Inner", "definition": body["definition"]}))
+                .await,
+        ];
+        for answer in answers {
+            let errors = answer.errors();
+            assert_eq!((errors.len(), errors[0].0), (1, "$.definition.tasks[0].uses"), "{}", answer.text);
+            assert!(errors[0].1.contains(circle), "{}", answer.text);
+        }
+    };
+    let body = |name: Value| json!({ "definition": uses(name) });
+    refused(body(json!("Inner")), "`Inner` → `Inner`").await;
+    refused(body(json!(inner)), "`Inner` → `Inner`").await;
+    refused(body(json!("Outer")), "`Inner` → `Outer` → `Middle` → `Inner`").await;
+    refused(body(json!(middle.to_string())), "`Inner` → `Middle` → `Inner`").await;
+
+    // A new one may not call itself by the name that it gets either.
+    let itself =
+        admin.post("/acts/protocols", json!({"name": "Alone", "definition": uses(json!("Alone"))})).await;
+    assert!(itself.errors()[0].1.contains("`Alone` → `Alone`"), "{}", itself.text);
+    // The same protocol twice is no circle.
+    let twice = json!({"tasks": [
+        {"id": "first", "type": "protocol", "uses": "Middle"}, {"id": "second", "type": "protocol", "uses": "Outer"}]});
+    make("Twice", twice).await;
+    // Only the latest versions count.
+    admin.put(&format!("/acts/protocols/{middle}"), json!({"definition": one_step("b")})).await.expect(200);
+    admin.put(&format!("/acts/protocols/{inner}"), body(json!("Outer"))).await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_schema_of_protocols_is_published_for_everybody() {
+    let server = TestServer::start().await;
+    let answer = server.nobody().get("/acts/protocol.schema.json").await.expect(200);
+    assert_eq!(answer.header("content-type"), "application/schema+json");
+    let schema = jsonschema::draft202012::new(&answer.json).expect("a JSON Schema");
+    let demo = server.user("admin").get("/acts/protocols/7").await.expect(200).json;
+    assert!(schema.is_valid(&demo["definition"]), "{:?}", schema.validate(&demo["definition"]).err());
+    assert!(!schema.is_valid(&json!({"tasks": [{"id": "a b", "type": "script"}]})));
+    server.nobody().post("/acts/protocol.schema.json", json!({})).await.problem(405);
+    server.stop().await;
+}
+
 /// The guide: "If you later insert audit_sync before deploy, nothing else changes."
 #[tokio::test(flavor = "multi_thread")]
 async fn audit_sync_inserted_before_deploy_is_done_by_new_runs_only() {

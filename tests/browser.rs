@@ -7,4 +7,5 @@ mod docs;
 mod hostile;
 mod keyboard;
 mod live;
+mod situations;
 mod walk;

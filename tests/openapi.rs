@@ -2,6 +2,7 @@
 
 use crate::support::client::{Answer, Caller};
 use crate::support::server::TestServer;
+use crate::support::service::TestService;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,11 +120,81 @@ async fn answers_about_runs_and_approvals_are_as_described() {
     let filled = format!("/acts/runs/{cancelled}/resume");
     let answer = staff.post(&filled, json!({"reason": "On with it."})).await;
     contract.check("POST", "/acts/runs/{id}/resume", answer).expect(409);
+    let body = json!({"key": 17, "payload": {"amount": 250}});
+    let answer = staff.post("/acts/events/payment_received", body).await;
+    contract.check("POST", "/acts/events/{name}", answer).expect(202);
     // A second page, and the way to it.
     let page = contract.get(&staff, "/acts/runs", "/acts/runs?limit=1").await.expect(200);
     assert!(page.header("link").ends_with("; rel=\"next\""), "{:?}", page.headers);
 
-    assert_eq!(contract.seen.len(), 8, "{:?}", contract.seen);
+    assert_eq!(contract.seen.len(), 9, "{:?}", contract.seen);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_acts_and_overrides_are_as_described() {
+    let server = TestServer::start().await;
+    let mut contract = Contract::of(&server).await;
+    let (staff, supervisor, admin) = (server.user("staff"), server.user("supervisor"), server.user("admin"));
+    let tasks = json!({"tasks": [
+        {"id": "fetch_data", "type": "script", "on_failure": "pause"},
+        {"id": "check", "type": "hitl", "approvers": "supervisor", "quorum": 2},
+    ]});
+    let protocol = admin.publish("Acts", tasks).await;
+    let id = staff.start(protocol, json!({"license_id": 999_999})).await;
+    staff.wait_for_status(id, "paused").await;
+    contract.get(&staff, "/acts/runs/{id}", &format!("/acts/runs/{id}")).await.expect(200);
+    let why = json!({"reason": "x"});
+    let steps = json!({"step": "fetch_data", "reason": "x"});
+    for (act, body, status) in [
+        ("resume", why.clone(), 409),
+        ("retry", json!({"step": "check", "reason": "x"}), 404),
+        ("retry", steps.clone(), 202),
+    ] {
+        let answer = supervisor.act(id, act, body).await;
+        contract.check("POST", &format!("/acts/runs/{{id}}/{act}"), answer).expect(status);
+    }
+    staff.wait_for_status(id, "paused").await;
+    for (act, body, status) in [
+        ("skip", steps, 202),
+        ("values", json!({"path": "license_id", "value": 1, "reason": "x"}), 202),
+        ("values", json!({"path": "license_id", "value": 1, "reason": "x"}), 409),
+        ("pause", why.clone(), 202),
+        ("resume", why.clone(), 202),
+        ("migrate", json!({"version": 1, "preview": true}), 200),
+        ("migrate", json!({"version": 1, "reason": "x"}), 409),
+        ("rerun", why.clone(), 409),
+    ] {
+        let answer = admin.act(id, act, body).await;
+        contract.check("POST", &format!("/acts/runs/{{id}}/{act}"), answer).expect(status);
+    }
+    contract.get(&staff, "/acts/runs/{id}", &format!("/acts/runs/{id}")).await.expect(200);
+    let approval = supervisor.approval(id).await;
+    let answer = supervisor.decide(approval, "approve", "Good.").await;
+    contract.check("POST", "/acts/approvals/{id}/decision", answer).expect(200);
+    contract.get(&staff, "/acts/approvals/{id}", &format!("/acts/approvals/{approval}")).await.expect(200);
+
+    let body = json!({"run_id": id, "action": "cancel", "reason": "x", "new_value": {"a": 1}});
+    for status in [201, 409] {
+        let answer = supervisor.post("/hitl/overrides", body.clone()).await;
+        contract.check("POST", "/hitl/overrides", answer).expect(status);
+    }
+    contract.get(&staff, "/acts/runs/{id}", &format!("/acts/runs/{id}")).await.expect(200);
+    let list = contract.get(&staff, "/hitl/overrides", "/hitl/overrides?status=pending").await.expect(200);
+    let one = format!("/hitl/overrides/{}", list.json["overrides"][0]["id"]);
+    let decision = format!("{one}/decision");
+    let path = "/hitl/overrides/{id}/decision";
+    let answer = supervisor.post(&decision, json!({"choice": "approve"})).await;
+    contract.check("POST", path, answer).expect(403);
+    for status in [200, 409] {
+        let answer = admin.post(&decision, json!({"choice": "approve"})).await;
+        contract.check("POST", path, answer).expect(status);
+    }
+    contract.get(&staff, "/hitl/overrides/{id}", &one).await.expect(200);
+    staff.wait_for_status(id, "cancelled").await;
+    let answer = staff.act(id, "rerun", why).await;
+    contract.check("POST", "/acts/runs/{id}/rerun", answer).expect(202);
+    assert_eq!(contract.seen.len(), 14, "{:?}", contract.seen);
     server.stop().await;
 }
 
@@ -133,7 +204,10 @@ async fn answers_about_protocols_registries_log_and_service_are_as_described() {
     let mut contract = Contract::of(&server).await;
     let (admin, auditor, nobody) = (server.user("admin"), server.user("auditor"), server.nobody());
 
-    let definition = json!({"tasks": [{"id": "add", "type": "script", "uses": "compute"}]});
+    let definition = json!({
+        "schedule": {"cron": "0 7 * * *", "time_zone": "Europe/Berlin"},
+        "tasks": [{"id": "add", "type": "script", "uses": "compute"}],
+    });
     let body = json!({"name": "Sums", "definition": definition});
     let answer = admin.post("/acts/protocols", body.clone()).await;
     let made = contract.check("POST", "/acts/protocols", answer).expect(201);
@@ -148,6 +222,7 @@ async fn answers_about_protocols_registries_log_and_service_are_as_described() {
     let answer = admin.post("/acts/protocols/validate", json!({"definition": {"tasks": 1}})).await;
     contract.check("POST", "/acts/protocols/validate", answer).expect(422);
     contract.get(&admin, "/acts/protocols", "/acts/protocols").await.expect(200);
+    contract.get(&admin, "/acts/schedules", "/acts/schedules").await.expect(200);
     contract.get(&admin, "/acts/protocols/{id}", "/acts/protocols/7").await.expect(200);
     contract.get(&admin, "/acts/protocols/{id}", "/acts/protocols/70").await.expect(404);
     contract.get(&admin, "/acts/protocols/{id}/versions", &format!("{one}/versions")).await.expect(200);
@@ -173,10 +248,58 @@ async fn answers_about_protocols_registries_log_and_service_are_as_described() {
     for path in ["/acts/log.csv", "/acts/log.ndjson"] {
         contract.get(&auditor, path, path).await.expect(200);
     }
+    let schema = "/acts/protocol.schema.json";
+    contract.get(&nobody, schema, schema).await.expect(200);
     for path in ["/healthz", "/readyz", "/metrics", "/.well-known/jwks.json", "/openapi.json"] {
         contract.get(&nobody, path, path).await.expect(200);
     }
-    assert_eq!(contract.seen.len(), 6 + 8 + 2 + 5, "{:?}", contract.seen);
+    assert_eq!(contract.seen.len(), 8 + 8 + 2 + 5, "{:?}", contract.seen);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_work_and_callbacks_are_as_described() {
+    let service = TestService::start();
+    let allowed = service.allowed();
+    let server = TestServer::start_with(|config| config.allow_hosts = vec![allowed]).await;
+    let mut contract = Contract::of(&server).await;
+    let (admin, staff) = (server.user("admin"), server.user("staff"));
+    let call = json!({"name": "call", "kind": "http", "config": {"url": service.url()}});
+    for action in [json!({"name": "fees", "kind": "worker"}), call] {
+        admin.post("/acts/actions", action).await.expect(201);
+    }
+    let tasks = json!([{"id": "fees", "type": "script"}, {"id": "call", "type": "script"}]);
+    let protocol = admin.publish("Fees", json!({"tasks": tasks})).await;
+    service.answer_with(&[202]);
+    let asked = json!({"actions": ["fees"], "worker": "fees-1", "wait_seconds": 60});
+    let mut ended = json!({"result": {"fees": 120}});
+    for (status, verb) in [(200, "complete"), (200, "fail")] {
+        staff.start(protocol, json!({"license_id": 123})).await;
+        let answer = staff.post("/acts/work/claim", asked.clone()).await;
+        let claimed =
+            contract.check("POST", "/acts/work/claim", answer).expect(status).json["work"][0].clone();
+        let place = |verb: &str| format!("/acts/work/{}/{verb}", claimed["id"]);
+        ended["lease_token"] = claimed["lease_token"].clone();
+        let alive = json!({"lease_token": claimed["lease_token"]});
+        for status in [200, 409] {
+            let answer = staff.post(&place("heartbeat"), alive.clone()).await;
+            contract.check("POST", "/acts/work/{id}/heartbeat", answer).expect(status);
+            let answer = staff.post(&place(verb), ended.clone()).await;
+            contract.check("POST", &format!("/acts/work/{{id}}/{verb}"), answer).expect(status);
+        }
+        ended = json!({"error": "The ledger is closed."});
+    }
+    service.called(1).await;
+    let report = json!({"status": "done", "result": 1});
+    let heard = service.heard().remove(0);
+    let path = heard.callback.strip_prefix(server.base_url()).expect("an address of ours").to_owned();
+    for status in [200, 409] {
+        let answer = server.nobody().post(&path, report.clone()).await;
+        contract.check("POST", "/acts/runs/{id}/steps/{step}/callback", answer).expect(status);
+    }
+    let answer = server.nobody().post(path.split_once('?').expect("a token").0, report).await;
+    contract.check("POST", "/acts/runs/{id}/steps/{step}/callback", answer).expect(403);
+    assert_eq!(contract.seen.len(), 5, "{:?}", contract.seen);
     server.stop().await;
 }
 
@@ -193,7 +316,7 @@ async fn handlers_know_the_parameters_and_fields_that_are_described_and_no_other
     let admin = server.user("admin");
     let mut looked_at = BTreeMap::from([("queries", 0), ("bodies", 0)]);
     for (path, item) in contract.document["paths"].as_object().expect("paths") {
-        if !path.starts_with("/acts/") {
+        if !path.starts_with("/acts/") && !path.starts_with("/hitl/") {
             continue;
         }
         let filled = path.replace("{id}", "7").replace("{name}", "fetch_data");
@@ -237,7 +360,7 @@ async fn handlers_know_the_parameters_and_fields_that_are_described_and_no_other
             *looked_at.get_mut("bodies").expect("counted") += 1;
         }
     }
-    assert_eq!(looked_at, BTreeMap::from([("queries", 14), ("bodies", 11)]));
+    assert_eq!(looked_at, BTreeMap::from([("queries", 18), ("bodies", 25)]));
     server.stop().await;
 }
 

@@ -5,13 +5,23 @@ use diesel::connection::SimpleConnection;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{PgConnection, QueryableByName, RunQueryDsl, sql_query};
 use hms_act::auth::policy::Role;
-use hms_act::engine::state::RunStatus;
+use hms_act::engine::command::TimerKind;
+use hms_act::engine::state::{OverrideAction, RunStatus};
 use hms_act::store::migrate;
+use hms_act::store::overrides::OverrideStatus;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-const UP: &str = include_str!("../migrations/2026-11-22-000000_foundation/up.sql");
-const DOWN: &str = include_str!("../migrations/2026-11-22-000000_foundation/down.sql");
 const SCHEMA: &str = include_str!("../src/store/schema.rs");
+
+/// The migrations' `up.sql` or `down.sql`, oldest first.
+fn migrations(file: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir(root).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
+    found.sort();
+    found.iter().map(|path| std::fs::read_to_string(path.join(file)).expect("UTF-8")).collect()
+}
 
 #[derive(QueryableByName)]
 struct Line {
@@ -52,7 +62,14 @@ fn every_check_of_words_is_held_against_its_enum() {
         ("approvals.status", set(["pending", "approved", "rejected", "returned", "closed"])),
         ("actions.kind", set(["http", "worker", "command", "compute"])),
         ("agents.kind", set(["openai"])),
-        ("timers.kind", set(["max_minutes"])),
+        ("timers.kind", set(TimerKind::ALL.map(TimerKind::as_str))),
+        ("subruns.state", set(["open", "withdrawn"])),
+        (
+            "overrides.action",
+            set([OverrideAction::Pause, OverrideAction::Cancel, OverrideAction::Modify]
+                .map(OverrideAction::as_str)),
+        ),
+        ("overrides.status", set(OverrideStatus::ALL.map(OverrideStatus::as_str))),
     ]
     .map(|(column, words)| (column.to_owned(), words))
     .into();
@@ -61,7 +78,8 @@ fn every_check_of_words_is_held_against_its_enum() {
 
 #[test]
 fn every_index_names_its_query() {
-    let lines: Vec<&str> = UP.lines().collect();
+    let all = migrations("up.sql").join("\n");
+    let lines: Vec<&str> = all.lines().collect();
     let indexes: Vec<usize> = (0..lines.len())
         .filter(|at| lines[*at].starts_with("CREATE INDEX") || lines[*at].starts_with("CREATE UNIQUE INDEX"))
         .collect();
@@ -129,10 +147,14 @@ fn migrations_go_down_and_up_again() {
     let mut owner = database.connect_as_owner();
     let before = lines(&mut owner, tables);
     assert!(before.len() > 20);
-    owner.batch_execute(&format!("SET ROLE hms_act_owner; {DOWN}")).expect("down");
+    owner.batch_execute("SET ROLE hms_act_owner").expect("the owner");
+    let down = migrations("down.sql");
+    for down in down.iter().rev() {
+        owner.batch_execute(down).expect("down");
+    }
     assert_eq!(lines(&mut owner, tables), []);
     owner.batch_execute("DELETE FROM __diesel_schema_migrations").expect("ours");
-    assert_eq!(migrate::run(&database.owner_url()).expect("up"), 1);
+    assert_eq!(migrate::run(&database.owner_url()).expect("up"), down.len());
     assert_eq!(migrate::run(&database.owner_url()).expect("nothing to do"), 0);
     assert_eq!(lines(&mut owner, tables), before);
     assert_eq!(migrate::app_role_cannot_alter_log(&mut database.connect()), Ok(()));

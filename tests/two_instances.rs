@@ -5,6 +5,7 @@ use crate::support::postgres::ScratchDir;
 use crate::support::process::{Setup, TestProcess};
 use crate::support::server::{seats, token};
 use crate::support::service::TestService;
+use crate::waits::{number, publish, until};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -90,29 +91,48 @@ async fn attempts_of_a_dead_instance_are_rescued_by_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn late_result_for_a_cancelled_run_changes_nothing() {
+async fn result_that_comes_while_its_run_is_cancelled_is_kept() {
     let (_seats, service) = (seats(2).await, TestService::start());
     let pair = Pair::start(&service);
     let protocol = protocol_with_call(&pair.first.user("admin"), &service).await;
     let cancelled = pair.first.user("staff").start(protocol, json!({"n": 1})).await;
     service.called(1).await;
-    // Cancelled through the other instance, so that nobody tells the attempt: its result arrives.
+    // Cancelled through the other instance: the attempt of the first still has a moment.
     let staff = pair.second.user("staff");
     let path = format!("/acts/runs/{cancelled}/cancel");
-    staff.patch(&path, json!({"reason": "Not needed."})).await.expect(202);
-    let before = pair.second.user("auditor").replay(cancelled).await;
+    let answer = staff.patch(&path, json!({"reason": "Not needed."})).await.expect(202);
+    assert_eq!(answer.json["status"], "running", "what runs is not over yet");
     service.open();
-    // This one's result is submitted after that of the cancelled run.
-    let next = pair.first.user("staff").start(protocol, json!({"n": 2})).await;
-    pair.first.user("staff").wait_for_status(next, "completed").await;
-    assert_eq!(pair.first.user("staff").run(cancelled).await["status"], "cancelled");
+    staff.wait_for_status(cancelled, "cancelled").await;
+    let entries = pair.second.user("auditor").entries(cancelled).await;
+    let types: Vec<&str> = entries.iter().filter_map(|entry| entry["type"].as_str()).collect();
+    let end = ["run.cancel_requested", "run.ending", "step.done", "run.closed"];
+    assert_eq!(types[types.len() - 4..], end, "{types:?}");
     let (first, second) = (pair.first.terminate(), pair.second.terminate());
     assert!(first.success() && second.success());
-    let log = std::fs::read_to_string(pair.ground.scratch.path().join("test-server.log")).expect("a log");
-    assert!(log.contains("what came of an attempt was not taken"), "it never came: {log}");
-
-    let third = TestProcess::start(&pair.second_setup);
-    assert_eq!(third.user("auditor").replay(cancelled).await, before);
-    drop(third);
     check_log(&pair.ground.setup(false, String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_both_would_start_is_started_once() {
+    let (_seats, service) = (seats(2).await, TestService::start());
+    let pair = Pair::start(&service);
+    let admin = pair.first.user("admin");
+    let computes = json!([{"id": "add", "type": "script", "uses": "compute"}]);
+    publish(&admin, "Sums", json!({"tasks": computes})).await;
+    let asks_for = json!([{"id": "sub", "type": "protocol", "uses": "Sums", "with": {}}]);
+    let schedule = json!({"cron": "* * * * * *"});
+    let protocol = publish(&admin, "Tick", json!({"schedule": schedule, "tasks": asks_for})).await;
+    let mut connection = pair.ground.database.connect();
+    let ended = format!("FROM runs WHERE protocol_id = {protocol} AND status = 'completed'");
+    until(&mut connection, &format!("SELECT (count(*) >= 4)::int::bigint AS it {ended}"), 1);
+    assert!(pair.first.terminate().success() && pair.second.terminate().success());
+    let runs = format!("SELECT count(*) AS it FROM runs WHERE protocol_id = {protocol}");
+    let times = "SELECT count(DISTINCT key) AS it FROM start_keys WHERE actor = 'HMS-ACT'";
+    assert_eq!(number(&mut connection, times), number(&mut connection, &runs));
+    let twice = "SELECT count(*) AS it FROM (
+                     SELECT 1 FROM runs WHERE parent_run_id IS NOT NULL GROUP BY parent_run_id HAVING count(*) > 1
+                 ) AS twice";
+    assert_eq!(number(&mut connection, twice), 0);
+    check_log(&pair.second_setup);
 }

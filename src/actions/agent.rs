@@ -160,7 +160,7 @@ impl AgentConfig {
 
     /// The system prompt, and the step's input as JSON.
     fn chat(&self, call: &Call) -> Result<ChatRequest, Fault> {
-        let names: &Names<'_> = &[("input", &call.input), ("payload", &call.payload)];
+        let names: &Names<'_> = &[("input", (&call.input).into()), ("payload", (&call.payload).into())];
         let prompt = template::fill(&Value::from(self.prompt.as_str()), names).map_err(|why| {
             Fault::lasting(format!(
                 "The prompt of the agent {} cannot be filled in: {why}.",

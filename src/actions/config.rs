@@ -3,6 +3,7 @@
 //! Owns the list of kinds. Everything wrong is named at once. Must never call anything: a name is not resolved here.
 
 use super::agent::AgentConfig;
+use super::command::CommandConfig;
 pub use super::fields::ConfigProblem;
 use super::fields::Fields;
 use super::guard::Guard;
@@ -17,10 +18,9 @@ pub fn check_action(kind: &str, config: &Value, guard: Option<&Guard>) -> Vec<Co
             Ok(read) => refused_address(guard, "url", &read.skeleton),
             Err(problems) => problems,
         },
-        "compute" => Fields::open(config, &[]).problems,
-        "worker" | "command" => vec![kind_problem(format!(
-            "This version cannot run `{kind}` actions. Use `http`, or `compute` for a result made from the input."
-        ))],
+        "command" => CommandConfig::read(config).err().unwrap_or_default(),
+        // A worker brings all that it needs along: it is known by the action's name.
+        "compute" | "worker" => Fields::open(config, &[]).problems,
         other => {
             vec![kind_problem(format!("Unknown kind `{other}`. Known are: http, compute, worker, command."))]
         }
@@ -146,16 +146,46 @@ mod tests {
     }
 
     #[test]
-    fn kinds_that_cannot_run_are_refused() {
-        assert_eq!(check_action("compute", &json!({}), None), []);
-        assert_eq!(paths(&check_action("compute", &json!({"a": 1}), None)), ["$.config.a"]);
-        for kind in ["worker", "command", "shell"] {
-            assert_eq!(paths(&check_action(kind, &json!({}), None)), ["$.kind"], "{kind}");
+    fn kinds_without_a_configuration_take_none() {
+        for kind in ["compute", "worker"] {
+            assert_eq!(check_action(kind, &json!({}), None), []);
+            assert_eq!(paths(&check_action(kind, &json!({"a": 1}), None)), ["$.config.a"]);
         }
-        assert!(
-            check_action("command", &json!({}), None)[0].message.contains("cannot run `command` actions")
-        );
+        assert_eq!(paths(&check_action("shell", &json!({}), None)), ["$.kind"]);
         assert_eq!(paths(&check_agent("oracle", &json!({}), None)), ["$.kind"]);
+    }
+
+    #[test]
+    fn all_problems_of_a_command_come_at_once() {
+        let config = json!({
+            "program": "fees", "args": ["--x", 5, "${payload.x", "a\0"], "timeout_seconds": 0, "shell": true,
+            "max_output_bytes": 1e9, "environment": {"A B": "x", "LD_PRELOAD": "x", "PATH": "/", "OK": 1}
+        });
+        assert_eq!(
+            paths(&check_action("command", &config, None)),
+            [
+                "$.config.shell",
+                "$.config.program",
+                "$.config.args[1]",
+                "$.config.args[2]",
+                "$.config.args[3]",
+                "$.config.timeout_seconds",
+                "$.config.max_output_bytes",
+                "$.config.environment.A B",
+                "$.config.environment.LD_PRELOAD",
+                "$.config.environment.PATH",
+                "$.config.environment.OK",
+            ]
+        );
+        for program in ["", "./fees", "/opt/../bin/sh", "/opt/./fees"] {
+            let problems = check_action("command", &json!({"program": program}), None);
+            assert_eq!(paths(&problems), ["$.config.program"], "{program}");
+        }
+        let good = json!({
+            "program": "/usr/local/bin/fees", "args": ["--of", "${input.y}"], "timeout_seconds": 5,
+            "max_output_bytes": 4096, "environment": {"FEES_TABLE": "2026"}
+        });
+        assert_eq!(check_action("command", &good, None), []);
     }
 
     #[test]

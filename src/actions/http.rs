@@ -105,7 +105,7 @@ impl HttpConfig {
     }
 
     fn request(&self, call: &Call) -> Result<Request, Fault> {
-        let names: &Names<'_> = &[("input", &call.input), ("payload", &call.payload)];
+        let names: &Names<'_> = &[("input", (&call.input).into()), ("payload", (&call.payload).into())];
         let unfilled = |field: &str, why: String| {
             Fault::lasting(format!(
                 "The {field} of the action {} cannot be filled in: {why}.",
@@ -115,7 +115,9 @@ impl HttpConfig {
         let url = template::fill_url(&self.url, names).map_err(|why| unfilled("url", why))?;
         let mut request = Request::new(self.method.clone(), url);
         let body = match &self.body {
-            Some(body) => Some(template::fill(body, names).map_err(|why| unfilled("body", why))?),
+            Some(body) => Some(crate::engine::json::sorted(
+                template::fill(body, names).map_err(|why| unfilled("body", why))?,
+            )),
             None if sends_input(&self.method) => Some(call.input.clone()),
             None => None,
         };
@@ -149,7 +151,7 @@ impl HttpConfig {
         }
         let Some(result) = &self.result else { return Ok(Outcome::Done(answer.body)) };
         let status = Value::from(answer.status.as_u16());
-        let names: &Names<'_> = &[("body", &answer.body), ("status", &status)];
+        let names: &Names<'_> = &[("body", (&answer.body).into()), ("status", (&status).into())];
         template::fill(result, names).map(Outcome::Done).map_err(|why| {
             Fault::lasting(format!("The result of the action {} cannot be read: {why}.", call.target.name))
         })

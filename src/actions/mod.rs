@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod agent;
+pub mod command;
 pub mod config;
 mod exchange;
 mod fields;
@@ -35,8 +36,8 @@ pub struct Call {
     pub target: Arc<Target>,
     /// The step's resolved `with`.
     pub input: Value,
-    /// The run's payload at the start of the attempt.
-    pub payload: Arc<Value>,
+    /// The run's payload at the start of the step: maps laid over each other.
+    pub payload: crate::engine::state::Scope,
     /// The same for every attempt of a step.
     pub idempotency_key: String,
     /// W3C `traceparent` header.

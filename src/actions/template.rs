@@ -3,12 +3,10 @@
 //! Owns the promise that a value cannot change where a call goes: every value is percent-encoded by itself, and the
 //! filled URL must be the template's own with nothing but the values in it. Must never fill in a host or a scheme.
 
+pub(super) use crate::engine::expression::Names;
 use crate::engine::expression::{self, ExpressionError, Template};
 use serde_json::Value;
 use url::Url;
-
-/// The names that a template may use.
-pub(super) type Names<'a> = [(&'a str, &'a Value)];
 
 /// A template's text, cut at its expressions.
 enum Piece<'a> {
@@ -76,8 +74,8 @@ pub(super) fn skeleton(template: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Fills in a header's value.
-pub(super) fn fill_header(template: &str, names: &Names<'_>) -> Result<String, String> {
+/// Fills in a text that nothing takes apart again: an argument of a program.
+pub(super) fn fill_text(template: &str, names: &Names<'_>) -> Result<String, String> {
     let mut filled = String::new();
     for piece in pieces(template)? {
         match piece {
@@ -85,6 +83,12 @@ pub(super) fn fill_header(template: &str, names: &Names<'_>) -> Result<String, S
             Piece::Expression(text) => filled.push_str(&scalar(text, names)?),
         }
     }
+    Ok(filled)
+}
+
+/// Fills in a header's value.
+pub(super) fn fill_header(template: &str, names: &Names<'_>) -> Result<String, String> {
+    let filled = fill_text(template, names)?;
     if filled.chars().any(char::is_control) {
         return Err("a header's value holds a line break or another control character".to_owned());
     }
@@ -183,7 +187,8 @@ mod tests {
 
     fn filled(template: &str, id: Value) -> Result<String, String> {
         let payload = json!({"id": id});
-        fill_url(template, &[("input", &json!({})), ("payload", &payload)]).map(String::from)
+        fill_url(template, &[("input", (&json!({})).into()), ("payload", (&payload).into())])
+            .map(String::from)
     }
 
     #[test]
@@ -253,7 +258,7 @@ mod tests {
     #[test]
     fn a_header_stays_one_line() {
         let names = json!({"id": "7\r\nX-Admin: yes", "ok": "7"});
-        let names = [("payload", &names)];
+        let names = [("payload", (&names).into())];
         assert!(fill_header("case ${payload.id}", &names).unwrap_err().contains("line break"));
         assert_eq!(fill_header("case ${payload.ok}", &names), Ok("case 7".to_owned()));
     }

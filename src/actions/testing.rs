@@ -111,7 +111,9 @@ pub fn call(kind: &str, config: Value) -> Call {
         attempt: 1,
         target: Arc::new(Target { name: "fetch_data".to_owned(), kind: kind.to_owned(), config, version: 1 }),
         input: json!({"license_id": 123, "big": 9007199254740993u64}),
-        payload: Arc::new(json!({"license_id": 123, "name": "Zürich & Söhne"})),
+        payload: vec![Arc::new(
+            json!({"license_id": 123, "name": "Zürich & Söhne"}).as_object().cloned().unwrap_or_default(),
+        )],
         idempotency_key: "key-1".to_owned(),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         callback_url: None,

@@ -44,6 +44,7 @@ impl Role {
     /// Whether anybody with this role may be allowed it; a token may hold less.
     pub fn may(self, permission: Permission) -> bool {
         permission.needs().iter().any(|scope| self.scopes().contains(scope))
+            && permission.role().is_none_or(|role| self.holds().contains(&role))
     }
 
     fn scopes(self) -> &'static [Scope] {
@@ -129,10 +130,24 @@ pub struct Principal {
 pub enum Permission {
     /// Start runs.
     StartRun,
+    /// Tell the runs of an outside event.
+    SendEvent,
     /// See a run, its plan, payload and entries.
     ReadRun,
-    /// Cancel a run.
+    /// Cancel a run, or let a paused one go on.
     CancelRun,
+    /// Do the work of steps, as a worker: claim it, and say what came of it.
+    Work,
+    /// Start a run again that is over.
+    RerunRun,
+    /// Pause a run, retry or skip a step, set a value.
+    SteerRun,
+    /// Move a run to another version of its protocol.
+    MigrateRun,
+    /// See what officials filed against runs.
+    ReadOverrides,
+    /// File and decide overrides.
+    Override,
     /// See the list of what waits for a decision.
     ReadApprovals,
     /// Decide an approval.
@@ -153,14 +168,44 @@ impl Permission {
     /// The scopes of which one is needed; the first is the one that a refusal names.
     pub fn needs(self) -> &'static [Scope] {
         match self {
-            Permission::StartRun | Permission::CancelRun => &[Scope::RunsWrite],
+            Permission::StartRun
+            | Permission::SendEvent
+            | Permission::CancelRun
+            | Permission::RerunRun
+            | Permission::SteerRun
+            | Permission::MigrateRun
+            | Permission::Work => &[Scope::RunsWrite],
             Permission::ReadRun => &[Scope::RunsRead, Scope::LogRead],
-            Permission::ReadApprovals => &[Scope::ApprovalsDecide, Scope::RunsRead],
-            Permission::Decide => &[Scope::ApprovalsDecide],
+            Permission::ReadApprovals | Permission::ReadOverrides => {
+                &[Scope::ApprovalsDecide, Scope::RunsRead]
+            }
+            Permission::Decide | Permission::Override => &[Scope::ApprovalsDecide],
             Permission::ReadLog => &[Scope::LogRead],
             Permission::ReadProtocols => &[Scope::RunsRead, Scope::ProtocolsWrite],
             Permission::WriteProtocols | Permission::ReadActions => &[Scope::ProtocolsWrite, Scope::Admin],
             Permission::ManageUsers => &[Scope::Admin],
+        }
+    }
+
+    /// The role that must be held beside the scope, where the scope alone says too little.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Permission::SteerRun | Permission::Override => Some(Role::Supervisor),
+            Permission::MigrateRun => Some(Role::Admin),
+            Permission::StartRun
+            | Permission::SendEvent
+            | Permission::ReadRun
+            | Permission::CancelRun
+            | Permission::RerunRun
+            | Permission::Work
+            | Permission::ReadApprovals
+            | Permission::ReadOverrides
+            | Permission::Decide
+            | Permission::ReadLog
+            | Permission::ReadProtocols
+            | Permission::WriteProtocols
+            | Permission::ReadActions
+            | Permission::ManageUsers => None,
         }
     }
 }
@@ -175,10 +220,26 @@ pub enum Resource<'a> {
     },
 }
 
+/// What whoever was refused would need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    Scope(Scope),
+    Role(Role),
+}
+
+impl Missing {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Missing::Scope(scope) => scope.as_str(),
+            Missing::Role(role) => role.as_str(),
+        }
+    }
+}
+
 /// A refusal: 403, and an entry in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    pub missing: Scope,
+    pub missing: Missing,
     pub message: String,
 }
 
@@ -193,14 +254,19 @@ pub fn allow(who: &Principal, permission: Permission, resource: Resource<'_>) ->
     let needed = permission.needs();
     let role_holds = |scope: &Scope| who.role.scopes().contains(scope);
     let token_holds = |scope: &Scope| who.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope));
-    let missing = needed.first().copied().unwrap_or(Scope::Admin);
-    if !who.role.may(permission) {
+    let scope = needed.first().copied().unwrap_or(Scope::Admin);
+    let missing = Missing::Scope(scope);
+    if !needed.iter().any(role_holds) {
         let message =
-            format!("Your role ({}) does not hold the permission {}.", who.role.as_str(), missing.as_str());
+            format!("Your role ({}) does not hold the permission {}.", who.role.as_str(), scope.as_str());
         return Err(Refusal { missing, message });
     }
+    if let Some(role) = permission.role().filter(|role| !who.role.holds().contains(role)) {
+        let message = format!("This takes the role {}; yours is {}.", role.as_str(), who.role.as_str());
+        return Err(Refusal { missing: Missing::Role(role), message });
+    }
     if !needed.iter().any(|scope| role_holds(scope) && token_holds(scope)) {
-        let message = format!("This token lacks the scope {}.", missing.as_str());
+        let message = format!("This token lacks the scope {}.", scope.as_str());
         return Err(Refusal { missing, message });
     }
     match resource {

@@ -66,9 +66,13 @@ fn every_wrong_value_is_one_line_that_names_its_variable() {
         ("HMS_ACT_PUBLIC_URL", "https://act.example.gov/sub"),
         ("HMS_ACT_ALLOW_HOSTS", "localhost"),
         ("HMS_ACT_ALLOW_HOSTS", "localhost:0"),
+        ("HMS_ACT_ALLOW_COMMANDS", "fees"),
+        ("HMS_ACT_ALLOW_COMMANDS", "/bin/cat,/opt/../bin/sh"),
         ("HMS_ACT_DEMO", "perhaps"),
         ("HMS_ACT_LOG_ORIGIN", "two words"),
         ("HMS_ACT_MAX_BODY_BYTES", "1 MiB"),
+        ("HMS_ACT_OVERRIDE_REVIEW_HOURS", "0"),
+        ("HMS_ACT_OVERRIDE_REVIEW_HOURS", "3 days"),
     ];
     for (variable, value) in wrong {
         let line = error_line(&[(variable, value)]);
@@ -113,6 +117,14 @@ fn allowed_hosts_are_names_and_addresses_with_ports() {
     let expected = [("localhost", 9), ("10.0.0.7", 8443), ("::1", 80)]
         .map(|(host, port)| AllowedHost { host: host.to_owned(), port });
     assert_eq!(config.allow_hosts, expected);
+}
+
+#[test]
+fn allowed_commands_are_absolute_paths() {
+    let config = load(&[("HMS_ACT_ALLOW_COMMANDS", "/bin/cat, /opt/fees,")], "").expect("right");
+    assert_eq!(config.allow_commands, [PathBuf::from("/bin/cat"), PathBuf::from("/opt/fees")]);
+    assert!(load(&[], "allow_commands = \"/bin/cat\"").expect("right").allow_commands.len() == 1);
+    assert!(load(&[], "").expect("right").allow_commands.is_empty());
 }
 
 #[test]

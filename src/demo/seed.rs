@@ -40,8 +40,21 @@ pub fn protocol() -> Value {
             {"id": "ai_analysis", "type": "agent", "title": "Screen the parties", "max_minutes": 5},
             {"id": "draft_letter", "type": "script", "title": "Draft the licence letter"},
             {"id": "human_approval", "type": "hitl", "title": "Approve the renewal", "approvers": "supervisor"},
-            {"id": "deploy", "type": "script", "title": "Publish the licence to the exporter"},
+            {"id": "deploy", "type": "script", "title": "Publish the licence to the exporter", "with": publication()},
         ],
+    })
+}
+
+/// What the portal is sent: what is published, and not when and by whom it was approved, so that a rerun that is
+/// approved again publishes nothing twice.
+fn publication() -> Value {
+    json!({
+        "license_id": "${payload.license_id}",
+        "fetch_data": "${payload.fetch_data}",
+        "ai_analysis": {"risk": "${payload.ai_analysis.risk}"},
+        "draft_letter": "${payload.draft_letter}",
+        "human_approval":
+            "${has(payload.human_approval) ? {'decision': payload.human_approval.decision} : null}",
     })
 }
 

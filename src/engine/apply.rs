@@ -2,18 +2,45 @@
 //!
 //! The only code that writes a run. It accepts whatever the log says; whether something may happen is `decide`'s.
 
+mod approvals;
+mod groups;
+mod payload;
+
 use super::event::{EventKind, Recorded};
-use super::ids::{InstanceId, RunId, StepPath};
-use super::protocol::{Protocol, Task};
-use super::state::{Approval, Choice, Decision, ProtocolRef, Run, RunStatus, Step, StepStatus};
+use super::ids::{RunId, StepPath};
+use super::protocol::{OnFailure, OnTimeout, Protocol, Task};
+use super::state::{
+    Approval, Choice, Decision, Ending, Lineage, Override, ProtocolRef, Run, RunStatus, Step, StepStatus,
+    Waits,
+};
+use super::steps::Steps;
 use chrono::{DateTime, Utc};
-use indexmap::IndexMap;
-use serde_json::{Value, json};
+use rpds::HashTrieMapSync;
+use serde_json::json;
 use std::sync::Arc;
 
-/// The run after its first event. None: that event does not begin a run.
-pub fn begin(id: RunId, first: &Recorded, protocol: Arc<Protocol>, salt: Option<[u8; 32]>) -> Option<Run> {
-    let EventKind::RunQueued { protocol: protocol_ref, payload, lineage, .. } = &first.event.kind else {
+pub use payload::{merged, with_value};
+
+/// The run after its first event. None: that event does not begin a run. `before` is what the earlier runs of its
+/// lineage did.
+pub fn begin(
+    id: RunId,
+    first: &Recorded,
+    protocol: Arc<Protocol>,
+    salt: Option<[u8; 32]>,
+    before: Option<Arc<Lineage>>,
+) -> Option<Run> {
+    let EventKind::RunQueued {
+        protocol: protocol_ref,
+        payload,
+        lineage,
+        started_by,
+        parent,
+        rerun_of,
+        slot,
+        ..
+    } = &first.event.kind
+    else {
         return None;
     };
     Some(Run {
@@ -22,11 +49,22 @@ pub fn begin(id: RunId, first: &Recorded, protocol: Arc<Protocol>, salt: Option<
         protocol,
         status: RunStatus::Queued,
         payload: Arc::new(payload.clone()),
-        payload_bytes: payload.iter().map(|(key, value)| field_bytes(key, value)).sum(),
-        started_by: first.actor.clone(),
+        payload_bytes: payload::bytes(payload),
+        started_by: started_by.as_ref().unwrap_or(&first.actor).clone(),
+        parent: parent.clone(),
+        rerun_of: *rerun_of,
         lineage: *lineage,
+        before,
         salt,
-        steps: IndexMap::new(),
+        slot: slot.clone(),
+        held: slot.is_some(),
+        steps: Steps::default(),
+        rounds: HashTrieMapSync::default(),
+        returns: HashTrieMapSync::default(),
+        reopened: 0,
+        ending: None,
+        paused_for: None,
+        overridden: None,
         version: 1,
         created_at: first.at,
         updated_at: first.at,
@@ -35,75 +73,121 @@ pub fn begin(id: RunId, first: &Recorded, protocol: Arc<Protocol>, salt: Option<
     })
 }
 
-/// Which protocol version a run's first event pins.
-pub fn pinned(first: &EventKind) -> Option<&ProtocolRef> {
-    match first {
+/// Which protocol version a run's first event pins, or a later one moves it to.
+pub fn pinned(kind: &EventKind) -> Option<&ProtocolRef> {
+    match kind {
         EventKind::RunQueued { protocol, .. } => Some(protocol),
+        EventKind::RunMigrated { to, .. } => Some(to),
         _ => None,
     }
 }
 
-/// The run after one more event.
+/// The run after one more event. After [`EventKind::RunMigrated`] whoever folds gives it the protocol that
+/// [`pinned`] names.
 pub fn apply(run: &mut Run, recorded: &Recorded) {
-    let Recorded { at, actor, event } = recorded;
     run.version += 1;
-    run.updated_at = *at;
-    match &event.kind {
+    run.updated_at = recorded.at;
+    match &recorded.event.kind {
         EventKind::RunQueued { .. } => {}
-        EventKind::StepStarted { checksum, idempotency_key, instance, action_version, .. } => {
-            start_step(run, recorded, checksum, idempotency_key, *instance);
-            with_step(run, recorded, |step| step.action_version = *action_version);
+        EventKind::StepStarted { .. }
+        | EventKind::StepClaimed { .. }
+        | EventKind::StepAccepted {}
+        | EventKind::StepRetrying { .. }
+        | EventKind::StepRetried { .. }
+        | EventKind::StepRescued { .. }
+        | EventKind::StepStalled { .. }
+        | EventKind::WaitStarted { .. }
+        | EventKind::SubrunStarted { .. } => go_on(run, recorded),
+        EventKind::StepDone { .. }
+        | EventKind::StepCarried { .. }
+        | EventKind::EventReceived { .. }
+        | EventKind::StepFailed { .. }
+        | EventKind::StepSkipped { .. }
+        | EventKind::StepCancelled { .. } => end(run, recorded),
+        EventKind::GroupStarted { branches, join, items } => {
+            groups::start(run, recorded, *branches, *join, items.as_ref());
         }
-        EventKind::StepDone { result } => {
-            save(run, event.step.as_ref(), result.clone());
-            end_step(run, recorded, StepStatus::Done, None);
+        EventKind::GroupDone { .. } => groups::join(run, recorded),
+        EventKind::ApprovalOpened { .. }
+        | EventKind::ApprovalReminded { .. }
+        | EventKind::ApprovalEscalated { .. }
+        | EventKind::ApprovalVoted { .. }
+        | EventKind::ApprovalDecided { .. } => approvals::apply(run, recorded),
+        EventKind::RunAdmitted {}
+        | EventKind::RunPaused { .. }
+        | EventKind::RunResumed { .. }
+        | EventKind::CancelRequested { .. }
+        | EventKind::RunEnding { .. }
+        | EventKind::ValueSet { .. }
+        | EventKind::RunMigrated { .. }
+        | EventKind::OverrideFiled { .. }
+        | EventKind::OverrideDecided { .. }
+        | EventKind::RunClosed { .. } => of_run(run, recorded),
+    }
+    settle_status(run);
+}
+
+/// What concerns the run as a whole.
+fn of_run(run: &mut Run, recorded: &Recorded) {
+    match &recorded.event.kind {
+        EventKind::RunAdmitted {} => run.held = false,
+        EventKind::RunPaused { reason, step, .. } => {
+            run.status = RunStatus::Paused;
+            run.note = Some(reason.clone());
+            run.paused_for.clone_from(step);
         }
-        EventKind::StepFailed { error, .. } => end_step(run, recorded, StepStatus::Failed, Some(error)),
-        EventKind::StepSkipped { reason } => end_step(run, recorded, StepStatus::Skipped, Some(reason)),
-        EventKind::StepCancelled { reason } => end_step(run, recorded, StepStatus::Cancelled, Some(reason)),
-        EventKind::StepRescued { .. } => with_step(run, recorded, |step| {
-            step.instance = None;
-            step.rescues += 1;
-        }),
-        EventKind::StepStalled { .. } => with_step(run, recorded, |step| step.stalled = true),
-        EventKind::ApprovalOpened { approval, approvers, four_eyes, due_at, .. } => {
-            let opened = Approval {
-                id: *approval,
-                approvers: approvers.clone(),
-                four_eyes: *four_eyes,
-                due_at: *due_at,
-                decision: None,
-            };
-            open_approval(run, recorded, opened);
+        EventKind::RunResumed { .. } => resume(run),
+        EventKind::CancelRequested { reason, .. } => run.note = Some(reason.clone()),
+        EventKind::RunEnding { outcome, reason, grace_until } => {
+            run.status = RunStatus::Running;
+            // Nobody needs to decide about a run that ends.
+            (run.paused_for, run.overridden) = (None, None);
+            run.note.clone_from(reason);
+            let (outcome, grace_until) = (*outcome, *grace_until);
+            run.ending = Some(Ending { outcome, reason: reason.clone(), grace_until });
         }
-        EventKind::ApprovalDecided { decision, reason, form, .. } => {
-            let decision = Decision {
-                choice: *decision,
-                by: actor.clone(),
-                at: *at,
+        EventKind::ValueSet { path, value, .. } => payload::set(run, path, value),
+        EventKind::RunMigrated { to, .. } => run.protocol_ref = to.clone(),
+        EventKind::OverrideFiled { id, action, reason, new_value, review_until, .. } => {
+            let was_paused = run.status == RunStatus::Paused;
+            run.overridden = Some(Arc::new(Override {
+                id: *id,
+                action: *action,
+                filed_by: recorded.actor.clone(),
                 reason: reason.clone(),
-                form: form.clone(),
-            };
-            decide_approval(run, recorded, decision);
-        }
-        EventKind::RunPaused { reason } => {
+                new_value: new_value.clone(),
+                review_until: *review_until,
+                was_paused,
+            }));
             run.status = RunStatus::Paused;
             run.note = Some(reason.clone());
         }
-        EventKind::RunResumed { .. } => {
-            run.status = RunStatus::Running;
-            run.note = None;
-            // A person looked: losses are counted anew.
-            run.steps.values_mut().for_each(|step| Arc::make_mut(step).rescues = 0);
+        EventKind::OverrideDecided { new_value, .. } => {
+            run.overridden = None;
+            if let Some(values) = new_value {
+                payload::merge(run, values);
+            }
         }
-        EventKind::CancelRequested { reason, .. } => run.note = Some(reason.clone()),
         EventKind::RunClosed { outcome, reason, .. } => {
             run.status = *outcome;
-            run.closed_at = Some(*at);
+            run.closed_at = Some(recorded.at);
             run.note = reason.clone().or(run.note.take());
+            (run.ending, run.overridden, run.paused_for) = (None, None, None);
         }
+        _ => {}
     }
-    settle_status(run);
+}
+
+fn resume(run: &mut Run) {
+    run.status = RunStatus::Running;
+    run.note = run.ending.as_ref().and_then(|ending| ending.reason.clone());
+    run.paused_for = None;
+    // A person looked: losses are counted anew.
+    let open: Vec<StepPath> =
+        run.open_steps().filter(|(_, step)| step.rescues > 0).map(|(path, _)| path.clone()).collect();
+    for path in open {
+        run.steps.change(&path, |step| step.rescues = 0);
+    }
 }
 
 /// Running and waiting follow from the steps; the other states are put there by an event.
@@ -111,125 +195,209 @@ fn settle_status(run: &mut Run) {
     if !matches!(run.status, RunStatus::Queued | RunStatus::Running | RunStatus::Waiting) {
         return;
     }
-    let open = run.open_steps().count();
-    let waiting = run.open_steps().filter(|(_, step)| step.status == StepStatus::Waiting).count();
-    run.status = match (open, waiting) {
-        (0, _) => {
-            if run.steps.is_empty() {
-                run.status
-            } else {
-                RunStatus::Running
-            }
-        }
-        (open, waiting) if open == waiting => RunStatus::Waiting,
+    run.status = match (run.steps.running(), run.steps.waiting()) {
+        _ if run.ending.is_some() => RunStatus::Running,
+        (0, 0) if run.steps.is_empty() => run.status,
+        (0, waiting) if waiting > 0 => RunStatus::Waiting,
         _ => RunStatus::Running,
     };
 }
 
+/// What moves a step on without ending it.
+fn go_on(run: &mut Run, recorded: &Recorded) {
+    let Some(path) = recorded.event.step.clone() else { return };
+    ensure(run, &path, recorded.at);
+    let limit = run.protocol.task(&path).filter(|task| task.on_timeout == OnTimeout::Retry);
+    let next_deadline = limit.and_then(|task| task.max_time).map(|limit| recorded.at + limit);
+    let attempt = recorded.event.attempt;
+    with_step(run, recorded, |step| match &recorded.event.kind {
+        EventKind::StepStarted { checksum, idempotency_key, instance, action_version, worker, .. } => {
+            step.attempt = attempt.unwrap_or(step.attempt + 1);
+            step.status = if *worker { StepStatus::Waiting } else { StepStatus::Running };
+            step.waits = worker.then_some(Waits::Worker);
+            (step.instance, step.worker) = (*instance, None);
+            step.action_version = *action_version;
+            step.checksum = Some(checksum.clone());
+            step.idempotency_key = Some(idempotency_key.clone());
+            // Each attempt has its own time where a new one is what its end brings.
+            step.deadline = next_deadline.or(step.deadline);
+            step.note = None;
+        }
+        EventKind::StepClaimed { worker } => {
+            (step.status, step.waits, step.worker) = (StepStatus::Running, None, Some(worker.clone()));
+        }
+        EventKind::StepAccepted {} => {
+            (step.status, step.waits, step.instance) = (StepStatus::Waiting, Some(Waits::Callback), None);
+        }
+        EventKind::StepRetrying { error, retry_at } => {
+            step.status = StepStatus::Waiting;
+            step.waits = Some(Waits::Retry { at: *retry_at });
+            (step.instance, step.worker) = (None, None);
+            (step.rescues, step.failures) = (0, step.failures + 1);
+            step.note = Some(error.clone());
+        }
+        EventKind::StepRetried { .. } => step.rescues = 0,
+        EventKind::StepRescued { .. } => {
+            // The next attempt begins in the same decision, unless the run is paused.
+            (step.status, step.waits) = (StepStatus::Running, None);
+            (step.instance, step.worker) = (None, None);
+            step.rescues += 1;
+        }
+        EventKind::StepStalled { .. } => step.stalled = true,
+        EventKind::WaitStarted { until, event, key } => {
+            (step.status, step.attempt) = (StepStatus::Waiting, attempt.unwrap_or(1));
+            step.waits = match (until, event) {
+                (Some(at), _) => Some(Waits::Time { at: *at }),
+                (None, Some(name)) => Some(Waits::Event { name: name.clone(), key: key.clone() }),
+                (None, None) => None,
+            };
+        }
+        EventKind::SubrunStarted { run, checksum, .. } => {
+            (step.status, step.attempt) = (StepStatus::Running, attempt.unwrap_or(1));
+            (step.subrun, step.checksum) = (Some(*run), Some(checksum.clone()));
+        }
+        _ => {}
+    });
+    with_step(run, recorded, |step| step.changed_at = recorded.at);
+}
+
+/// What ends a step.
+fn end(run: &mut Run, recorded: &Recorded) {
+    let Some(path) = recorded.event.step.clone() else { return };
+    ensure(run, &path, recorded.at);
+    match &recorded.event.kind {
+        EventKind::StepDone { result } => {
+            if let Some(undone) = path.undone() {
+                run.steps.change(&undone, |step| step.undone = true);
+            } else {
+                payload::save(run, &path, result.clone());
+                let undoable = run.protocol.task(&path).is_some_and(|task| task.undo().is_some());
+                let kept = undoable.then(|| Arc::new(result.clone()));
+                with_step(run, recorded, |step| step.result = kept);
+            }
+            end_step(run, recorded, StepStatus::Done, None);
+        }
+        EventKind::EventReceived { payload: result, .. } => {
+            payload::save(run, &path, result.clone());
+            end_step(run, recorded, StepStatus::Done, None);
+        }
+        EventKind::StepCarried { action_version, checksum, result, .. } => {
+            payload::save(run, &path, result.clone());
+            with_step(run, recorded, |step| {
+                (step.carried, step.action_version) = (true, *action_version);
+                step.checksum = Some(checksum.clone());
+            });
+            end_step(run, recorded, StepStatus::Done, None);
+        }
+        EventKind::StepFailed { error, .. } => {
+            groups::clear(run, &path);
+            if goes_on_when_failed(run, &path) {
+                payload::save(run, &path, json!({"error": error}));
+            }
+            with_step(run, recorded, |step| step.failures += 1);
+            end_step(run, recorded, StepStatus::Failed, Some(error));
+        }
+        EventKind::StepSkipped { reason, .. } => {
+            groups::clear(run, &path);
+            end_step(run, recorded, StepStatus::Skipped, Some(reason));
+        }
+        EventKind::StepCancelled { reason } => {
+            groups::clear(run, &path);
+            end_step(run, recorded, StepStatus::Cancelled, Some(reason));
+        }
+        _ => {}
+    }
+}
+
+fn goes_on_when_failed(run: &Run, path: &StepPath) -> bool {
+    path.undone().is_none()
+        && run.protocol.task(path).is_some_and(|task| task.on_failure == OnFailure::Continue)
+}
+
+fn end_step(run: &mut Run, recorded: &Recorded, status: StepStatus, note: Option<&String>) {
+    let Some(path) = recorded.event.step.as_ref() else { return };
+    let version = run.version;
+    let task = run.protocol.task(path).map(Arc::clone);
+    let needed_later = keeps_what_it_saw(task.as_deref(), path, status);
+    let was_reopened = run.steps.get(path).is_some_and(|step| step.reopened && step.status.is_open());
+    with_step(run, recorded, |step| {
+        step.status = status;
+        (step.changed_at, step.changed_in) = (recorded.at, version);
+        (step.instance, step.worker, step.waits) = (None, None, None);
+        (step.stalled, step.rescues) = (false, 0);
+        if !needed_later {
+            step.seen = None;
+        }
+        step.note = note.cloned();
+    });
+    if was_reopened {
+        run.reopened -= 1;
+    }
+    groups::account(run, path);
+}
+
+/// A step that may be undone, or tried again by a person, is asked for the same as before.
+fn keeps_what_it_saw(task: Option<&Task>, path: &StepPath, status: StepStatus) -> bool {
+    let Some(task) = task else { return false };
+    match status {
+        StepStatus::Done => path.undone().is_none() && task.undo().is_some(),
+        StepStatus::Failed => path.undone().is_some() || task.on_failure == OnFailure::Pause,
+        StepStatus::Pending
+        | StepStatus::Running
+        | StepStatus::Waiting
+        | StepStatus::Skipped
+        | StepStatus::Cancelled => false,
+    }
+}
+
+/// Makes the step if it has not begun.
+fn ensure(run: &mut Run, path: &StepPath, at: DateTime<Utc>) {
+    if run.steps.contains_key(path) {
+        return;
+    }
+    // What the step sees includes its branch's item.
+    groups::begin_branch(run, path);
+    let step = new_step(run, path, at);
+    run.steps.insert(path.clone(), Arc::new(step));
+}
+
 fn new_step(run: &Run, path: &StepPath, at: DateTime<Utc>) -> Step {
-    let task = run.protocol.task(path);
+    let undoes = path.undone();
+    let task = run.protocol.task(path).filter(|_| undoes.is_none());
+    let seen = match &undoes {
+        Some(undone) => run.steps.get(undone).and_then(|step| step.seen.clone()),
+        None => Some(run.scope(groups::branch(run, path).as_ref().map(|(group, branch)| (group, *branch)))),
+    };
     Step {
         status: StepStatus::Pending,
-        attempt: 0,
+        attempt: 1,
+        failures: 0,
         rescues: 0,
         instance: None,
+        worker: None,
+        waits: None,
         started_at: at,
         changed_at: at,
+        changed_in: run.version,
         deadline: task.and_then(|task| task.max_time).map(|limit| at + limit),
         stalled: false,
         checksum: None,
         action_version: 0,
         idempotency_key: None,
-        seen: Some(Arc::clone(&run.payload)),
+        seen,
+        result: None,
         approval: None,
+        group: None,
+        subrun: None,
+        carried: false,
+        reopened: false,
+        undone: false,
         note: None,
     }
 }
 
-fn start_step(run: &mut Run, recorded: &Recorded, checksum: &str, key: &str, instance: Option<InstanceId>) {
-    let Some(path) = recorded.event.step.clone() else { return };
-    let mut step = match run.steps.get(&path) {
-        Some(step) => Step::clone(step),
-        None => new_step(run, &path, recorded.at),
-    };
-    step.status = StepStatus::Running;
-    step.attempt = recorded.event.attempt.unwrap_or(step.attempt + 1);
-    step.instance = instance;
-    step.changed_at = recorded.at;
-    step.checksum = Some(checksum.to_owned());
-    step.idempotency_key = Some(key.to_owned());
-    run.steps.insert(path, Arc::new(step));
-}
-
-fn end_step(run: &mut Run, recorded: &Recorded, status: StepStatus, note: Option<&String>) {
-    let Some(path) = recorded.event.step.clone() else { return };
-    if !run.steps.contains_key(&path) {
-        let step = new_step(run, &path, recorded.at);
-        run.steps.insert(path, Arc::new(step));
-    }
-    with_step(run, recorded, |step| {
-        step.status = status;
-        step.changed_at = recorded.at;
-        step.instance = None;
-        step.stalled = false;
-        step.rescues = 0;
-        step.seen = None;
-        step.note = note.cloned();
-    });
-}
-
-fn open_approval(run: &mut Run, recorded: &Recorded, approval: Approval) {
-    let Some(path) = recorded.event.step.clone() else { return };
-    let mut step = new_step(run, &path, recorded.at);
-    step.status = StepStatus::Waiting;
-    step.attempt = 1;
-    step.seen = None;
-    step.approval = Some(approval);
-    run.steps.insert(path, Arc::new(step));
-}
-
-fn decide_approval(run: &mut Run, recorded: &Recorded, decision: Decision) {
-    let result = decision_as_result(&decision);
-    save(run, recorded.event.step.as_ref(), result);
-    end_step(run, recorded, StepStatus::Done, None);
-    with_step(run, recorded, |step| {
-        if let Some(approval) = &mut step.approval {
-            approval.decision = Some(decision);
-        }
-    });
-}
-
-/// What later steps see of a decision.
-fn decision_as_result(decision: &Decision) -> Value {
-    let word = match decision.choice {
-        Choice::Approve => "approve",
-        Choice::Reject => "reject",
-    };
-    json!({
-        "decision": word,
-        "by": decision.by,
-        "at": decision.at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
-        "reason": decision.reason,
-        "form": decision.form,
-    })
-}
-
-fn save(run: &mut Run, path: Option<&StepPath>, result: Value) {
-    let Some(saves) = path.and_then(|path| run.protocol.task(path)).map(|task: &Task| task.saves.clone())
-    else {
-        return;
-    };
-    run.payload_bytes += field_bytes(&saves, &result);
-    let replaced = Arc::make_mut(&mut run.payload).insert(saves.clone(), result);
-    run.payload_bytes -= replaced.map_or(0, |replaced| field_bytes(&saves, &replaced));
-}
-
-fn field_bytes(key: &str, value: &Value) -> usize {
-    key.len() + 4 + super::json::measure(value).0
-}
-
 fn with_step(run: &mut Run, recorded: &Recorded, change: impl FnOnce(&mut Step)) {
-    if let Some(step) = recorded.event.step.as_ref().and_then(|path| run.steps.get_mut(path)) {
-        change(Arc::make_mut(step));
+    if let Some(path) = &recorded.event.step {
+        run.steps.change(path, change);
     }
 }

@@ -42,6 +42,12 @@ pub fn idempotency_key(lineage: RunId, step: &StepPath, checksum: &str, undos: u
     hex::encode(Sha256::digest(json::canonical(&document)))
 }
 
+/// The same for the call that takes a step back.
+pub fn undo_key(lineage: RunId, step: &StepPath, checksum: &str, undos: u32) -> String {
+    let document = json!([lineage.0, step.without_round(), step.round(), checksum, undos, "undo"]);
+    hex::encode(Sha256::digest(json::canonical(&document)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,20 +3,41 @@
 //! A rejection emits nothing. Every event is applied before the next is decided, so that what is returned is
 //! exactly what the log folds to.
 
-mod advance;
+mod approvals;
+mod begin;
+mod calls;
+mod cancel;
+mod ending;
+mod flow;
+mod groups;
+pub mod migrate;
+mod outside;
+mod overrides;
+mod pause;
+mod results;
+mod resume;
+mod retry;
+mod skip;
+mod timers;
+mod undo;
+mod values;
 
-use super::apply::{apply, begin};
+use super::apply::{apply, begin as begin_run};
 use super::command::{Actor, Command, Context, Rejection, StartRun};
 use super::event::{Event, EventKind, Recorded};
-use super::ids::{ApprovalId, StepPath};
-use super::protocol::{OnReject, Work};
-use super::state::{Choice, Run, RunStatus, Step, StepStatus};
+use super::ids::StepPath;
+use super::state::{Run, RunStatus, Slot};
 use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::Value;
 
+pub use ending::GRACE;
+
 /// Rescues in a row after which a person must look.
 pub const MAX_RESCUES: u32 = 3;
-
+/// How many runs may stand above a sub-run.
+pub const MAX_SUBRUN_DEPTH: u32 = 8;
+/// Branches of a group that are open at once, where the protocol does not say.
+pub const MAX_OPEN_BRANCHES: u32 = 1_000;
 /// The most that a run's payload may grow to, in bytes of JSON.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
 /// How deep a result may nest: with what the log puts around it, it must stay readable (serde_json reads 128).
@@ -32,22 +53,49 @@ pub struct Decided {
     pub events: Vec<Recorded>,
 }
 
-/// Begins a run: it is queued, and its first step started.
-pub fn start(command: StartRun, context: &mut Context<'_>) -> Decided {
+/// Begins a run: it is queued, and its first step started, unless it waits for room under a concurrency limit.
+///
+/// # Errors
+/// The key of the concurrency limit cannot be evaluated.
+pub fn start(command: StartRun, context: &mut Context<'_>) -> Result<Decided, Rejection> {
     let now = context.now.trunc_subsecs(6);
+    let slot = slot(&command)?;
+    let rerun = command.rerun;
     let kind = EventKind::RunQueued {
         protocol: command.protocol_ref,
         payload: command.payload,
-        lineage: command.run_id,
+        lineage: rerun.as_ref().map_or(command.run_id, |rerun| rerun.lineage),
+        started_by: command.started_by,
+        parent: command.parent,
+        rerun_of: rerun.as_ref().map(|rerun| rerun.of),
+        reason: rerun.as_ref().map(|rerun| rerun.reason.clone()),
+        slot,
         via: context.actor.via.clone(),
     };
     let event = Event { step: None, attempt: None, kind };
     let first = Recorded { at: now, actor: context.actor.name.clone(), event };
-    let run = begin(command.run_id, &first, command.protocol, Some(command.salt))
+    let before = rerun.map(|rerun| rerun.before);
+    let run = begin_run(command.run_id, &first, command.protocol, Some(command.salt), before)
         .expect("the first event is RunQueued, which begins a run");
-    let mut decision = Decision { run, events: vec![first], now, fuel: FUEL };
-    decision.advance(context);
-    decision.finish()
+    let mut decision = Decision { run, events: vec![first], now, fuel: FUEL, held_up: false };
+    decision.advance_all(context);
+    Ok(decision.finish())
+}
+
+/// The concurrency limit that the run comes under.
+fn slot(command: &StartRun) -> Result<Option<Slot>, Rejection> {
+    let Some(concurrency) = &command.protocol.concurrency else { return Ok(None) };
+    let scope = vec![std::sync::Arc::new(command.payload.clone())];
+    let key = super::scope::resolve(&concurrency.key, &scope, &[]).map_err(|error| Rejection::Unfit {
+        field: "payload",
+        message: format!("The concurrency key: {error}"),
+    })?;
+    let key = match key {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let key: String = key.chars().take(500).collect();
+    Ok(Some(Slot { key, limit: concurrency.limit, when_full: concurrency.when_full }))
 }
 
 /// What a command does to a run, or why it is refused.
@@ -57,23 +105,9 @@ pub fn decide(run: &Run, command: Command, context: &mut Context<'_>) -> Result<
     }
     // The log's time never goes back within a run, whatever the machine's clock does.
     let now = context.now.trunc_subsecs(6).max(run.updated_at);
-    let mut decision = Decision { run: run.clone(), events: Vec::new(), now, fuel: FUEL };
-    match command {
-        Command::CompleteStep { step, attempt, result } => {
-            decision.complete(step, attempt, result, context)?
-        }
-        Command::FailStep { step, attempt, error, retryable } => {
-            decision.running(&step, attempt)?;
-            decision.fail(&step, attempt, error, retryable);
-        }
-        Command::RescueStep { step, attempt } => decision.rescue(step, attempt, context)?,
-        Command::FlagStalled { step, attempt } => decision.flag(step, attempt)?,
-        Command::Decide { approval, choice, reason, form } => {
-            decision.decide_approval(approval, choice, reason, form, context)?;
-        }
-        Command::ResumeRun { reason } => decision.resume(reason, context)?,
-        Command::CancelRun { reason } => decision.cancel(reason, context),
-    }
+    let held_up = run.reopened > 0;
+    let mut decision = Decision { run: run.clone(), events: Vec::new(), now, fuel: FUEL, held_up };
+    decision.carry_out(command, context)?;
     Ok(decision.finish())
 }
 
@@ -99,9 +133,46 @@ struct Decision {
     now: DateTime<Utc>,
     /// What may still be computed in place.
     fuel: usize,
+    /// Approvals that were asked again held everything up when the command came.
+    held_up: bool,
 }
 
 impl Decision {
+    fn carry_out(&mut self, command: Command, context: &mut Context<'_>) -> Result<(), Rejection> {
+        match command {
+            Command::CompleteStep { step, attempt, result } => self.complete(&step, attempt, result, context),
+            Command::FailStep { step, attempt, error, retryable, retry_after } => {
+                self.attempt_failed(&step, attempt, error, retryable, retry_after, context)
+            }
+            Command::AcceptStep { step, attempt } => self.accept(&step, attempt),
+            Command::CallBack { step, outcome } => self.call_back(&step, outcome, context),
+            Command::ClaimStep { step, attempt, worker } => self.claim(&step, attempt, worker),
+            Command::RescueStep { step, attempt, reason } => self.rescue(&step, attempt, reason, context),
+            Command::FireTimer { step, attempt, kind } => self.fire(step.as_ref(), attempt, kind, context),
+            Command::ReceiveEvent { step, event, payload } => self.receive(&step, event, payload, context),
+            Command::SubrunEnded { step, run, outcome, payload, note } => {
+                self.subrun_ended(&step, run, outcome, payload, note, context)
+            }
+            Command::AdmitRun => self.admit(context),
+            Command::Decide { approval, choice, reason, form } => {
+                self.decide_approval(approval, choice, reason, form, context)
+            }
+            Command::PauseRun { reason } => self.pause(reason, context),
+            Command::ResumeRun { reason } => self.resume(reason, context),
+            Command::CancelRun { reason } => self.cancel(reason, context),
+            Command::RetryStep { step, reason } => self.retry(&step, reason, context),
+            Command::SkipStep { step, reason } => self.skip(&step, reason, context),
+            Command::SetValue { path, value, reason } => self.set_value(path, value, reason, context),
+            Command::MigrateRun { to, protocol, reason } => self.migrate(to, protocol, reason, context),
+            Command::FileOverride { id, action, reason, new_value, review } => {
+                self.file_override(id, action, reason, new_value, review, context)
+            }
+            Command::DecideOverride { id, choice, reason, new_value } => {
+                self.decide_override(id, choice, reason, new_value, context)
+            }
+        }
+    }
+
     fn finish(self) -> Decided {
         Decided { run: self.run, events: self.events }
     }
@@ -120,164 +191,24 @@ impl Decision {
         self.emit(Event { step: Some(step.clone()), attempt: Some(attempt), kind }, actor);
     }
 
-    /// The step, if this attempt at it is the one that runs. A late result of an old attempt changes nothing.
-    fn running(&self, step: &StepPath, attempt: u32) -> Result<&Step, Rejection> {
-        self.run
-            .steps
-            .get(step)
-            .map(AsRef::as_ref)
-            .filter(|found| found.status == StepStatus::Running && found.attempt == attempt)
-            .ok_or_else(|| Rejection::StaleAttempt { step: step.clone() })
+    /// The attempt that a step is at; 1 for one that has not begun.
+    fn attempt_of(&self, step: &StepPath) -> u32 {
+        self.run.steps.get(step).map_or(1, |step| step.attempt)
     }
 
-    fn complete(
-        &mut self,
-        step: StepPath,
-        attempt: u32,
-        result: Value,
-        context: &mut Context<'_>,
-    ) -> Result<(), Rejection> {
-        self.running(&step, attempt)?;
-        match self.too_large(&result) {
-            Some(error) => self.fail(&step, attempt, error, false),
-            None => {
-                self.emit_step(&step, attempt, EventKind::StepDone { result }, &Actor::system());
-                self.advance(context);
+    /// Refuses what a run that is on its way out no longer does.
+    fn not_ending(&self) -> Result<(), Rejection> {
+        match self.run.ending.as_ref().map(|ending| ending.outcome) {
+            None => Ok(()),
+            Some(outcome) => {
+                let word = if outcome == RunStatus::Cancelled { "being cancelled" } else { "ending as" };
+                let outcome = if outcome == RunStatus::Cancelled { "" } else { outcome.as_str() };
+                let sentence = format!("Run {} is {word} {outcome}", self.run.id);
+                Err(Rejection::NotNow(format!(
+                    "{}: only what it did is still taken back.",
+                    sentence.trim_end()
+                )))
             }
         }
-        Ok(())
     }
-
-    /// Why a result cannot be kept. None: it can.
-    fn too_large(&self, result: &Value) -> Option<String> {
-        let (bytes, depth) = super::json::measure(result);
-        if depth > MAX_RESULT_DEPTH {
-            return Some(format!(
-                "the result nests {depth} levels deep; at most {MAX_RESULT_DEPTH} are kept"
-            ));
-        }
-        let limit = MAX_PAYLOAD_BYTES >> 20;
-        (self.run.payload_bytes + bytes > MAX_PAYLOAD_BYTES)
-            .then(|| format!("with this result the payload would be larger than {limit} MiB"))
-    }
-
-    /// A step failed for good, and the run with it.
-    fn fail(&mut self, step: &StepPath, attempt: u32, error: String, retryable: bool) {
-        let failed = EventKind::StepFailed { error: error.clone(), retryable };
-        self.emit_step(step, attempt, failed, &Actor::system());
-        self.close(RunStatus::Failed, Some(format!("{step}: {error}")));
-    }
-
-    fn rescue(&mut self, step: StepPath, attempt: u32, context: &mut Context<'_>) -> Result<(), Rejection> {
-        let found = self.running(&step, attempt)?;
-        let (instance, rescues) = (found.instance, found.rescues + 1);
-        if instance.is_none() {
-            return Err(Rejection::StaleAttempt { step });
-        }
-        let reason = "the instance that ran this attempt is gone".to_owned();
-        self.emit_step(&step, attempt, EventKind::StepRescued { instance, reason }, &Actor::system());
-        if self.run.status == RunStatus::Paused {
-            return Ok(());
-        }
-        if rescues >= MAX_RESCUES {
-            let reason = format!(
-                "{step} was lost {rescues} times in a row. Look at what it calls, then resume the run."
-            );
-            self.emit_run(EventKind::RunPaused { reason }, &Actor::system());
-        } else {
-            self.attempt_again(&step, context);
-            // What was called may be computed by now: then it is done already.
-            self.advance(context);
-        }
-        Ok(())
-    }
-
-    fn flag(&mut self, step: StepPath, attempt: u32) -> Result<(), Rejection> {
-        let found = self.run.steps.get(&step);
-        let due = found.filter(|found| found.status.is_open() && found.attempt == attempt && !found.stalled);
-        let deadline = due.and_then(|found| found.deadline).filter(|deadline| *deadline <= self.now);
-        let deadline = deadline.ok_or_else(|| Rejection::StaleAttempt { step: step.clone() })?;
-        self.emit_step(&step, attempt, EventKind::StepStalled { deadline }, &Actor::system());
-        Ok(())
-    }
-
-    fn decide_approval(
-        &mut self,
-        id: ApprovalId,
-        choice: Choice,
-        reason: Option<String>,
-        form: Option<Value>,
-        context: &mut Context<'_>,
-    ) -> Result<(), Rejection> {
-        let unknown = Rejection::UnknownApproval { run: self.run.id, approval: id };
-        let (path, step, approval) = self.run.approval(id).ok_or(unknown)?;
-        if let Some(decision) = &approval.decision {
-            let (by, choice, at) = (decision.by.clone(), decision.choice, decision.at);
-            return Err(Rejection::AlreadyDecided { by, choice, at });
-        }
-        let as_role = may_decide(&self.run, approval, context.actor)?;
-        let (path, attempt) = (path.clone(), step.attempt);
-        let via = context.actor.via.clone();
-        let why = reason.clone();
-        let kind = EventKind::ApprovalDecided { approval: id, decision: choice, reason, form, as_role, via };
-        self.emit_step(&path, attempt, kind, context.actor);
-        let on_reject = match self.run.protocol.task(&path).map(|task| &task.work) {
-            Some(Work::Hitl(hitl)) => hitl.on_reject,
-            _ => OnReject::End,
-        };
-        if choice == Choice::Reject && on_reject == OnReject::End {
-            self.close(RunStatus::Rejected, Some(why.unwrap_or_else(|| format!("{path} was rejected"))));
-        } else {
-            self.advance(context);
-        }
-        Ok(())
-    }
-
-    fn resume(&mut self, reason: String, context: &mut Context<'_>) -> Result<(), Rejection> {
-        if self.run.status != RunStatus::Paused {
-            return Err(Rejection::NotPaused { run: self.run.id, status: self.run.status });
-        }
-        let via = context.actor.via.clone();
-        self.emit_run(EventKind::RunResumed { reason, via }, context.actor);
-        let lost: Vec<StepPath> = self
-            .run
-            .open_steps()
-            .filter(|(_, step)| step.status == StepStatus::Running && step.instance.is_none())
-            .map(|(path, _)| path.clone())
-            .collect();
-        lost.iter().for_each(|path| self.attempt_again(path, context));
-        self.advance(context);
-        Ok(())
-    }
-
-    fn cancel(&mut self, reason: String, context: &mut Context<'_>) {
-        let via = context.actor.via.clone();
-        self.emit_run(EventKind::CancelRequested { reason: reason.clone(), via }, context.actor);
-        self.close(RunStatus::Cancelled, Some(reason));
-    }
-
-    /// Ends the run: open steps are cancelled, and the closing entry is its last.
-    fn close(&mut self, outcome: RunStatus, reason: Option<String>) {
-        let open: Vec<(StepPath, u32)> =
-            self.run.open_steps().map(|(path, step)| (path.clone(), step.attempt)).collect();
-        for (path, attempt) in open {
-            let reason = format!("the run ended as {}", outcome.as_str());
-            self.emit_step(&path, attempt, EventKind::StepCancelled { reason }, &Actor::system());
-        }
-        let count = self.run.version + 1;
-        self.emit_run(EventKind::RunClosed { outcome, reason, count }, &Actor::system());
-    }
-}
-
-/// The role, or the name, that lets the actor decide.
-fn may_decide(run: &Run, approval: &super::state::Approval, actor: &Actor) -> Result<String, Rejection> {
-    if approval.four_eyes && actor.name == run.started_by {
-        return Err(Rejection::FourEyes);
-    }
-    let approvers = &approval.approvers;
-    if approvers.users.contains(&actor.name) {
-        return Ok(actor.name.clone());
-    }
-    let role = approvers.roles.iter().find(|role| actor.roles.contains(role)).cloned();
-    role.ok_or_else(|| Rejection::NotAnApprover { who: approvers.in_words() })
 }

@@ -1,8 +1,10 @@
 //! What happened to a run. Each event becomes one entry of the activity log, and a run is the fold of its events.
 
-use super::ids::{ApprovalId, InstanceId, RunId, StepPath};
-use super::protocol::Approvers;
-use super::state::{Choice, ProtocolRef, RunStatus, StepStatus};
+use super::ids::{ApprovalId, InstanceId, OverrideId, RunId, StepPath};
+use super::protocol::{Approvers, Join};
+use super::state::{
+    Choice, OverrideAction, OverrideChoice, Parent, Payload, ProtocolRef, RunStatus, Slot, StepStatus,
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -45,12 +47,28 @@ pub enum EventKind {
         protocol: ProtocolRef,
         payload: Map<String, Value>,
         lineage: RunId,
+        /// Where it is not the actor: whose name the run bears.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        started_by: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<Parent>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rerun_of: Option<RunId>,
+        /// Of a rerun.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// It waits for room under this limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<Slot>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },
+    /// There was room under the concurrency limit.
+    #[serde(rename = "run.admitted")]
+    RunAdmitted {},
     #[serde(rename = "step.started")]
     StepStarted {
-        /// `script` or `agent`.
+        /// `script`, `agent` or `undo`.
         kind: String,
         uses: String,
         action_version: i32,
@@ -58,28 +76,114 @@ pub enum EventKind {
         #[serde(skip)]
         checksum: String,
         idempotency_key: String,
-        /// None for a step that is computed in place.
+        /// None for a step that is computed in place, and for one that a worker will claim.
         instance: Option<InstanceId>,
+        /// A worker must claim it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        worker: bool,
     },
+    /// The result of a step of an earlier run of the lineage was taken over.
+    #[serde(rename = "step.carried")]
+    StepCarried {
+        run: RunId,
+        from_step: StepPath,
+        action_version: i32,
+        #[serde(skip)]
+        checksum: String,
+        result: Value,
+    },
+    #[serde(rename = "step.claimed")]
+    StepClaimed { worker: String },
+    /// The service answered 202.
+    #[serde(rename = "step.accepted")]
+    StepAccepted {},
     #[serde(rename = "step.done")]
     StepDone { result: Value },
+    /// An attempt failed, and the next one has its time.
+    #[serde(rename = "step.retrying")]
+    StepRetrying { error: String, retry_at: DateTime<Utc> },
+    /// The last attempt failed.
     #[serde(rename = "step.failed")]
     StepFailed { error: String, retryable: bool },
+    /// A person has it done once more.
+    #[serde(rename = "step.retried")]
+    StepRetried {
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     #[serde(rename = "step.skipped")]
-    StepSkipped { reason: String },
+    StepSkipped {
+        reason: String,
+        /// The approver's role or name, where the step was an approval that a person skipped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        as_role: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     #[serde(rename = "step.cancelled")]
     StepCancelled { reason: String },
     #[serde(rename = "step.rescued")]
     StepRescued { instance: Option<InstanceId>, reason: String },
     #[serde(rename = "step.stalled")]
     StepStalled { deadline: DateTime<Utc> },
+    #[serde(rename = "group.started")]
+    GroupStarted {
+        branches: u32,
+        join: Join,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        items: Option<Vec<Value>>,
+    },
+    /// Enough branches succeeded. The result is the list of what they saved.
+    #[serde(rename = "group.done")]
+    GroupDone { succeeded: u32, failed: u32 },
+    #[serde(rename = "wait.started")]
+    WaitStarted {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<DateTime<Utc>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// The outside event came. Its payload is the result.
+    #[serde(rename = "event.received")]
+    EventReceived { event: i64, payload: Value },
+    #[serde(rename = "subrun.started")]
+    SubrunStarted {
+        run: RunId,
+        protocol: ProtocolRef,
+        input: Payload,
+        #[serde(skip)]
+        checksum: String,
+    },
     #[serde(rename = "approval.opened")]
     ApprovalOpened {
         approval: ApprovalId,
         title: String,
         approvers: Approvers,
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        quorum: u32,
         four_eyes: bool,
         due_at: Option<DateTime<Utc>>,
+        /// Asked again because a value was changed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
+    },
+    #[serde(rename = "approval.reminded")]
+    ApprovalReminded { approval: ApprovalId, next_at: DateTime<Utc> },
+    /// These may decide now too.
+    #[serde(rename = "approval.escalated")]
+    ApprovalEscalated { approval: ApprovalId, approvers: Approvers },
+    /// One of several approvals that are needed.
+    #[serde(rename = "approval.voted")]
+    ApprovalVoted {
+        approval: ApprovalId,
+        reason: Option<String>,
+        form: Option<Value>,
+        as_role: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
     },
     #[serde(rename = "approval.decided")]
     ApprovalDecided {
@@ -93,7 +197,14 @@ pub enum EventKind {
         via: Option<Via>,
     },
     #[serde(rename = "run.paused")]
-    RunPaused { reason: String },
+    RunPaused {
+        reason: String,
+        /// The step that paused it. None: a person did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepPath>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     #[serde(rename = "run.resumed")]
     RunResumed {
         reason: String,
@@ -106,9 +217,58 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },
+    /// The run will be this when what it did is taken back.
+    #[serde(rename = "run.ending")]
+    RunEnding { outcome: RunStatus, reason: Option<String>, grace_until: DateTime<Utc> },
+    #[serde(rename = "run.value_set")]
+    ValueSet {
+        path: Vec<String>,
+        value: Value,
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
+    #[serde(rename = "run.migrated")]
+    RunMigrated {
+        to: ProtocolRef,
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
+    #[serde(rename = "override.filed")]
+    OverrideFiled {
+        #[serde(rename = "override")]
+        id: OverrideId,
+        action: OverrideAction,
+        reason: String,
+        new_value: Option<Payload>,
+        review_until: DateTime<Utc>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
+    #[serde(rename = "override.decided")]
+    OverrideDecided {
+        #[serde(rename = "override")]
+        id: OverrideId,
+        choice: OverrideChoice,
+        reason: Option<String>,
+        /// What was merged into the payload.
+        new_value: Option<Payload>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// The run's last entry. `count` includes it.
     #[serde(rename = "run.closed")]
     RunClosed { outcome: RunStatus, reason: Option<String>, count: u64 },
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 impl EventKind {
@@ -116,18 +276,37 @@ impl EventKind {
     pub fn type_name(&self) -> &'static str {
         match self {
             EventKind::RunQueued { .. } => "run.queued",
+            EventKind::RunAdmitted {} => "run.admitted",
             EventKind::StepStarted { .. } => "step.started",
+            EventKind::StepCarried { .. } => "step.carried",
+            EventKind::StepClaimed { .. } => "step.claimed",
+            EventKind::StepAccepted {} => "step.accepted",
             EventKind::StepDone { .. } => "step.done",
+            EventKind::StepRetrying { .. } => "step.retrying",
             EventKind::StepFailed { .. } => "step.failed",
+            EventKind::StepRetried { .. } => "step.retried",
             EventKind::StepSkipped { .. } => "step.skipped",
             EventKind::StepCancelled { .. } => "step.cancelled",
             EventKind::StepRescued { .. } => "step.rescued",
             EventKind::StepStalled { .. } => "step.stalled",
+            EventKind::GroupStarted { .. } => "group.started",
+            EventKind::GroupDone { .. } => "group.done",
+            EventKind::WaitStarted { .. } => "wait.started",
+            EventKind::EventReceived { .. } => "event.received",
+            EventKind::SubrunStarted { .. } => "subrun.started",
             EventKind::ApprovalOpened { .. } => "approval.opened",
+            EventKind::ApprovalReminded { .. } => "approval.reminded",
+            EventKind::ApprovalEscalated { .. } => "approval.escalated",
+            EventKind::ApprovalVoted { .. } => "approval.voted",
             EventKind::ApprovalDecided { .. } => "approval.decided",
             EventKind::RunPaused { .. } => "run.paused",
             EventKind::RunResumed { .. } => "run.resumed",
             EventKind::CancelRequested { .. } => "run.cancel_requested",
+            EventKind::RunEnding { .. } => "run.ending",
+            EventKind::ValueSet { .. } => "run.value_set",
+            EventKind::RunMigrated { .. } => "run.migrated",
+            EventKind::OverrideFiled { .. } => "override.filed",
+            EventKind::OverrideDecided { .. } => "override.decided",
             EventKind::RunClosed { .. } => "run.closed",
         }
     }
@@ -136,24 +315,45 @@ impl EventKind {
     pub fn status(&self) -> Option<&'static str> {
         match self {
             EventKind::RunQueued { .. } => Some(RunStatus::Queued.as_str()),
-            EventKind::StepStarted { .. } => Some(StepStatus::Running.as_str()),
-            EventKind::StepDone { .. } | EventKind::ApprovalDecided { .. } => Some(StepStatus::Done.as_str()),
+            EventKind::StepStarted { worker: true, .. }
+            | EventKind::StepAccepted {}
+            | EventKind::StepRetrying { .. }
+            | EventKind::WaitStarted { .. }
+            | EventKind::ApprovalOpened { .. } => Some(StepStatus::Waiting.as_str()),
+            EventKind::StepStarted { .. }
+            | EventKind::StepClaimed { .. }
+            | EventKind::GroupStarted { .. }
+            | EventKind::SubrunStarted { .. } => Some(StepStatus::Running.as_str()),
+            EventKind::StepDone { .. }
+            | EventKind::StepCarried { .. }
+            | EventKind::GroupDone { .. }
+            | EventKind::EventReceived { .. }
+            | EventKind::ApprovalDecided { .. } => Some(StepStatus::Done.as_str()),
             EventKind::StepFailed { .. } => Some(StepStatus::Failed.as_str()),
             EventKind::StepSkipped { .. } => Some(StepStatus::Skipped.as_str()),
             EventKind::StepCancelled { .. } => Some(StepStatus::Cancelled.as_str()),
-            EventKind::ApprovalOpened { .. } => Some(StepStatus::Waiting.as_str()),
-            EventKind::RunPaused { .. } => Some(RunStatus::Paused.as_str()),
-            EventKind::RunResumed { .. } => Some(RunStatus::Running.as_str()),
+            EventKind::RunPaused { .. } | EventKind::OverrideFiled { .. } => Some(RunStatus::Paused.as_str()),
+            EventKind::RunResumed { .. } | EventKind::RunEnding { .. } => Some(RunStatus::Running.as_str()),
             EventKind::RunClosed { outcome, .. } => Some(outcome.as_str()),
-            EventKind::StepRescued { .. }
+            EventKind::RunAdmitted {}
+            | EventKind::StepRescued { .. }
+            | EventKind::StepRetried { .. }
             | EventKind::StepStalled { .. }
-            | EventKind::CancelRequested { .. } => None,
+            | EventKind::ApprovalReminded { .. }
+            | EventKind::ApprovalEscalated { .. }
+            | EventKind::ApprovalVoted { .. }
+            | EventKind::CancelRequested { .. }
+            | EventKind::ValueSet { .. }
+            | EventKind::RunMigrated { .. }
+            | EventKind::OverrideDecided { .. } => None,
         }
     }
 
     pub fn checksum(&self) -> Option<&str> {
         match self {
-            EventKind::StepStarted { checksum, .. } => Some(checksum),
+            EventKind::StepStarted { checksum, .. }
+            | EventKind::StepCarried { checksum, .. }
+            | EventKind::SubrunStarted { checksum, .. } => Some(checksum),
             _ => None,
         }
     }
@@ -169,7 +369,10 @@ impl EventKind {
     pub fn from_entry(type_name: &str, checksum: Option<&str>, detail: Value) -> Result<EventKind, String> {
         let tagged = serde_json::json!({"type": type_name, "detail": detail});
         let mut kind: EventKind = serde_json::from_value(tagged).map_err(|error| error.to_string())?;
-        if let EventKind::StepStarted { checksum: place, .. } = &mut kind {
+        if let EventKind::StepStarted { checksum: place, .. }
+        | EventKind::StepCarried { checksum: place, .. }
+        | EventKind::SubrunStarted { checksum: place, .. } = &mut kind
+        {
             *place = checksum.unwrap_or_default().to_owned();
         }
         Ok(kind)

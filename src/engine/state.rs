@@ -1,11 +1,13 @@
 //! The state of a run. A run is the fold of its events: nothing here is written but by `apply`.
 
-use super::ids::{ApprovalId, InstanceId, RunId, StepPath};
-use super::protocol::{Approvers, Protocol};
+use super::ids::{ApprovalId, InstanceId, OverrideId, RunId, StepPath};
+use super::protocol::{Approvers, Protocol, WhenFull};
+use super::steps::Steps;
 use chrono::{DateTime, Utc};
-use indexmap::IndexMap;
+use rpds::HashTrieMapSync;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub type Payload = Map<String, Value>;
@@ -13,14 +15,18 @@ pub type Payload = Map<String, Value>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// Stamped and logged; no step has begun. `StartRun` puts a run here; its first step takes it out. After a
-    /// crash it is found by its status and begun.
+    /// Stamped and logged; no step has begun. `StartRun` puts a run here; its first step takes it out: at once, or
+    /// when `AdmitRun` finds room for it under its protocol's concurrency limit. After a crash it is admitted later.
     Queued,
-    /// Some step is being executed, or is about to be. After a crash its attempts are rescued.
+    /// Some step is being executed, or is about to be; or the run is ending, and what it did is taken back. After a
+    /// crash its attempts are rescued.
     Running,
-    /// Every open step waits for a person. Only a decision, an override or a deadline moves it; a crash does nothing.
+    /// Every open step waits: for a person, an event, a time, a worker or a callback. What it waits for moves it, or
+    /// an act of a person; a crash does nothing.
     Waiting,
-    /// A person must look: nothing starts. `ResumeRun` and `CancelRun` take it out; a crash does nothing.
+    /// A person must look: nothing starts. `PauseRun`, an override, `on_failure: pause` and the third lost attempt in
+    /// a row put a run here; `ResumeRun`, `RetryStep`, `SkipStep`, a decision on the override and `CancelRun` take it
+    /// out. A crash does nothing.
     Paused,
     /// All steps are done or skipped. Final.
     Completed,
@@ -78,15 +84,15 @@ pub enum StepStatus {
     /// An attempt is with an executor. Its result, its fault or a rescue takes it out; after a crash of its
     /// instance it is rescued as a new attempt.
     Running,
-    /// A person must act. Their decision takes it out; a crash does nothing.
+    /// A person, an event, a time, a worker or a callback must come. That takes it out; a crash does nothing.
     Waiting,
     /// Finished, with its result in the payload.
     Done,
     /// Its last attempt failed, or it could not begin.
     Failed,
-    /// Its `when` was false.
+    /// Its `when` was false, or a person skipped it.
     Skipped,
-    /// The run ended before it was finished.
+    /// The run, or its group, ended before it was finished.
     Cancelled,
 }
 
@@ -125,20 +131,31 @@ impl StepStatus {
     }
 }
 
+/// The payload that a step sees: maps laid over each other. The last is its branch's own.
+pub type Scope = Vec<Arc<Payload>>;
+
 /// A step that has begun.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     pub status: StepStatus,
     /// Number of the latest attempt, from 1, always rising: a result of an older one is ignored.
     pub attempt: u32,
+    /// Attempts that failed: those that `retry` counts.
+    pub failures: u32,
     /// Rescues in a row. The third pauses the run.
     pub rescues: u32,
     /// Where the attempt runs. None when none does.
     pub instance: Option<InstanceId>,
+    /// The worker that claimed the attempt.
+    pub worker: Option<String>,
+    /// What it waits for, while it waits.
+    pub waits: Option<Waits>,
     pub started_at: DateTime<Utc>,
     /// When the step reached its status.
     pub changed_at: DateTime<Utc>,
-    /// Past it the step is flagged.
+    /// The run's version when the step reached its status: what ended later is undone earlier.
+    pub changed_in: u64,
+    /// Past it `on_timeout` says what happens.
     pub deadline: Option<DateTime<Utc>>,
     /// Flagged: past its `max_minutes`.
     pub stalled: bool,
@@ -148,12 +165,80 @@ pub struct Step {
     pub action_version: i32,
     /// What is sent as `Idempotency-Key` with every attempt.
     pub idempotency_key: Option<String>,
-    /// The payload as it was when the step began, while it is open: attempts resolve `with` against it, so that
-    /// each of them asks for the same.
-    pub seen: Option<Arc<Payload>>,
+    /// The payload as it was when the step began, while it is open or may be undone: attempts resolve `with` against
+    /// it, so that each of them asks for the same.
+    pub seen: Option<Scope>,
+    /// Its result, where it may be undone: the undo may need it.
+    pub result: Option<Arc<Value>>,
     pub approval: Option<Approval>,
+    /// What a group's branches have come to.
+    pub group: Option<Group>,
+    /// The run of a `protocol` step.
+    pub subrun: Option<RunId>,
+    /// Its result was taken over from another run of the lineage: it did nothing here.
+    pub carried: bool,
+    /// An approval that is asked again because a value was changed; its list went on before.
+    pub reopened: bool,
+    /// What it did was taken back.
+    pub undone: bool,
     /// Why it failed, was skipped or was cancelled.
     pub note: Option<String>,
+}
+
+impl Step {
+    /// Its attempt was lost and no other has begun: a person must resume the run first.
+    pub fn is_lost(&self) -> bool {
+        self.status == StepStatus::Running
+            && self.instance.is_none()
+            && self.worker.is_none()
+            && self.group.is_none()
+            && self.subrun.is_none()
+    }
+}
+
+/// What a waiting step waits for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Waits {
+    Approval,
+    /// The next attempt, after one that failed.
+    Retry {
+        at: DateTime<Utc>,
+    },
+    Time {
+        at: DateTime<Utc>,
+    },
+    Event {
+        name: String,
+        key: Option<String>,
+    },
+    /// The service answered 202 and will call back.
+    Callback,
+    /// A worker must claim it.
+    Worker,
+}
+
+/// A group while it is open: what its branches have come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    pub branches: u32,
+    /// How many must succeed.
+    pub needed: u32,
+    /// The items of a `for_each`.
+    pub items: Option<Arc<Vec<Value>>>,
+    /// Branches are begun in order: the first so many have.
+    pub begun: u32,
+    pub succeeded: u32,
+    pub failed: u32,
+    /// What the branches saved: the payload that the next task of each sees beside the group's. Kept until the group
+    /// is over.
+    pub own: HashTrieMapSync<u32, Arc<Payload>>,
+}
+
+impl Group {
+    /// Branches that are on their way.
+    pub fn open(&self) -> u32 {
+        self.begun - self.succeeded - self.failed
+    }
 }
 
 /// What a `hitl` step opens.
@@ -161,8 +246,14 @@ pub struct Step {
 pub struct Approval {
     pub id: ApprovalId,
     pub approvers: Approvers,
+    /// How many different people must approve.
+    pub quorum: u32,
     pub four_eyes: bool,
     pub due_at: Option<DateTime<Utc>>,
+    pub remind_at: Option<DateTime<Utc>>,
+    pub escalated: bool,
+    /// Approvals so far, while more are needed.
+    pub votes: Vec<Decision>,
     pub decision: Option<Decision>,
 }
 
@@ -180,6 +271,8 @@ pub struct Decision {
 pub enum Choice {
     Approve,
     Reject,
+    /// Back to an earlier step.
+    Return,
 }
 
 impl Choice {
@@ -187,6 +280,7 @@ impl Choice {
         match self {
             Choice::Approve => "approve",
             Choice::Reject => "reject",
+            Choice::Return => "return",
         }
     }
 }
@@ -199,6 +293,110 @@ pub struct ProtocolRef {
     pub name: String,
 }
 
+/// The step that a sub-run was started by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    pub run: RunId,
+    pub step: StepPath,
+    /// How many runs stand above this one.
+    pub depth: u32,
+}
+
+/// The limit that a run was queued under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    pub key: String,
+    pub limit: u32,
+    pub when_full: WhenFull,
+}
+
+/// A run that is on its way to an end that is not completion: what runs is stopped, what was done is taken back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    pub outcome: RunStatus,
+    pub reason: Option<String>,
+    /// Until then running attempts may still end by themselves.
+    pub grace_until: DateTime<Utc>,
+}
+
+/// What an official filed against a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Override {
+    pub id: OverrideId,
+    pub action: OverrideAction,
+    pub filed_by: String,
+    pub reason: String,
+    pub new_value: Option<Payload>,
+    pub review_until: DateTime<Utc>,
+    /// The run was paused before: a rejected override leaves it so.
+    pub was_paused: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverrideAction {
+    Pause,
+    Cancel,
+    Modify,
+}
+
+impl OverrideAction {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OverrideAction::Pause => "pause",
+            OverrideAction::Cancel => "cancel",
+            OverrideAction::Modify => "modify",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverrideChoice {
+    /// The override stands: the run is cancelled.
+    Approve,
+    /// The run goes on with the new values.
+    Modify,
+    /// The run goes on as it was.
+    Reject,
+}
+
+impl OverrideChoice {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OverrideChoice::Approve => "approve",
+            OverrideChoice::Modify => "modify",
+            OverrideChoice::Reject => "reject",
+        }
+    }
+}
+
+/// What the earlier runs of a lineage did: a rerun takes it over instead of doing it again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lineage {
+    /// By checksum: the steps that were done and not undone, the latest last. Several may have asked for the same, as
+    /// the branches of a `for_each` whose tasks do not look at their item.
+    pub done: HashMap<String, Vec<DoneBefore>>,
+    /// By checksum: how often it was taken back.
+    pub undos: HashMap<String, u32>,
+}
+
+impl Lineage {
+    /// What a step need not do again: what was done at the same place, else elsewhere.
+    pub fn done_before(&self, checksum: &str, step: &StepPath) -> Option<&DoneBefore> {
+        let done = self.done.get(checksum)?;
+        done.iter().rev().find(|done| done.step == *step).or(done.last())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct DoneBefore {
+    pub run: RunId,
+    pub step: StepPath,
+    pub action_version: i32,
+    pub result: Value,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     pub id: RunId,
@@ -206,15 +404,35 @@ pub struct Run {
     pub protocol: Arc<Protocol>,
     pub status: RunStatus,
     pub payload: Arc<Payload>,
-    /// About how large the payload is, as JSON.
+    /// About how large the payload is, as JSON, with what open branches saved.
     pub payload_bytes: usize,
     pub started_by: String,
+    /// Some: a sub-run.
+    pub parent: Option<Parent>,
+    /// Some: a rerun of that run.
+    pub rerun_of: Option<RunId>,
     /// The first run of a chain of reruns: itself, unless it is a rerun.
     pub lineage: RunId,
+    /// What the earlier runs of the lineage did. Of reruns only.
+    pub before: Option<Arc<Lineage>>,
     /// Salt of the step checksums. None: erased.
     pub salt: Option<[u8; 32]>,
-    /// Steps that have begun, in that order.
-    pub steps: IndexMap<StepPath, Arc<Step>>,
+    /// The concurrency limit that it was queued under.
+    pub slot: Option<Slot>,
+    /// It waits for room under that limit.
+    pub held: bool,
+    pub steps: Steps,
+    /// The round that each task is in, by its path without the round, where it is not the first.
+    pub rounds: HashTrieMapSync<StepPath, u32>,
+    /// How often each approval has sent the work back, by its path without the round.
+    pub returns: HashTrieMapSync<StepPath, u32>,
+    /// Approvals that are asked again because a value was changed: until they are decided nothing starts.
+    pub reopened: u32,
+    pub ending: Option<Ending>,
+    /// The step that paused the run, while it is paused. None: a person did, or it is not.
+    pub paused_for: Option<StepPath>,
+    /// The override that is under review.
+    pub overridden: Option<Arc<Override>>,
     /// Number of events so far: the `seq` of the last entry.
     pub version: u64,
     pub created_at: DateTime<Utc>,
@@ -229,38 +447,74 @@ impl Run {
         self.steps.get(&StepPath::from_log(path)).map(Arc::as_ref)
     }
 
+    /// The steps that are not over, groups included.
     pub fn open_steps(&self) -> impl Iterator<Item = (&StepPath, &Step)> {
-        self.steps.iter().filter(|(_, step)| step.status.is_open()).map(|(path, step)| (path, step.as_ref()))
+        self.steps.open().map(|(path, step)| (path, step.as_ref()))
     }
 
     pub fn is_stalled(&self) -> bool {
-        self.open_steps().any(|(_, step)| step.stalled)
+        self.steps.any_stalled()
     }
 
-    /// The steps that are open now; when none is, the next one; none when the run is over.
+    /// The round that a task is in, by its path without the round.
+    pub fn round(&self, base: &StepPath) -> u32 {
+        self.rounds.get(base).copied().unwrap_or(1)
+    }
+
+    /// The payload that the steps of a list see: with what their own branch saved.
+    pub fn scope(&self, group: Option<(&StepPath, u32)>) -> Scope {
+        let Some((path, branch)) = group else { return vec![Arc::clone(&self.payload)] };
+        let Some(step) = self.steps.get(path) else { return vec![Arc::clone(&self.payload)] };
+        let mut scope = step.seen.clone().unwrap_or_default();
+        scope.extend(step.group.as_ref().and_then(|group| group.own.get(&branch)).cloned());
+        scope
+    }
+
+    /// The steps that are open now, those inside a group in its place; when none is, the next one; none when the run
+    /// is over.
     pub fn current_steps(&self) -> Vec<StepPath> {
         if self.status.is_final() {
             return Vec::new();
         }
-        let open: Vec<StepPath> = self.open_steps().map(|(path, _)| path.clone()).collect();
+        let at_work = self.open_steps().filter(|(_, step)| step.group.is_none());
+        let open: Vec<StepPath> = at_work.map(|(path, _)| path.clone()).collect();
         if !open.is_empty() {
             return open;
         }
-        let begun = |id: &str| self.steps.contains_key(&StepPath::top(id, 1));
-        self.protocol
-            .tasks
-            .iter()
-            .find(|task| !begun(&task.id))
-            .map(|task| StepPath::top(&task.id, 1))
-            .into_iter()
-            .collect()
+        let held = self.steps.iter().rev().find(|(path, step)| self.holds(path, step));
+        held.map(|(path, _)| path.clone()).or_else(|| self.next_step()).into_iter().collect()
+    }
+
+    /// Whether this failed step is what a person must decide about.
+    pub fn holds(&self, path: &StepPath, step: &Step) -> bool {
+        use super::protocol::OnFailure;
+        let pauses = || self.protocol.task(path).is_some_and(|task| task.on_failure == OnFailure::Pause);
+        let latest = || self.round(&path.in_round(1)) == path.round();
+        // What failed in a group that is over is nobody's concern any more.
+        let is_over = |group: &StepPath| self.steps.get(group).is_none_or(|step| !step.status.is_open());
+        let in_open_list = || path.group().is_none_or(|(group, _)| !is_over(&group));
+        step.status == StepStatus::Failed
+            && ((path.undone().is_some() && !step.undone)
+                || (self.ending.is_none() && pauses() && latest() && in_open_list()))
+    }
+
+    /// The first task of the outermost list that has not begun.
+    fn next_step(&self) -> Option<StepPath> {
+        let paths = self.protocol.tasks.iter().map(|task| {
+            let base = StepPath::top(&task.id, 1);
+            base.in_round(self.round(&base))
+        });
+        paths.into_iter().find(|path| !self.steps.contains_key(path))
     }
 
     /// The approval of a step, open or decided.
     pub fn approval(&self, id: ApprovalId) -> Option<(&StepPath, &Step, &Approval)> {
-        self.steps.iter().find_map(|(path, step)| {
-            let approval = step.approval.as_ref().filter(|approval| approval.id == id)?;
-            Some((path, step.as_ref(), approval))
-        })
+        let found = |(path, step): (&StepPath, &Arc<Step>)| {
+            step.approval.as_ref().is_some_and(|approval| approval.id == id).then(|| path.clone())
+        };
+        // Most are asked about while they are open.
+        let path = self.steps.open().find_map(found).or_else(|| self.steps.iter().find_map(found))?;
+        let place = self.steps.get_key_value(&path)?;
+        Some((place.0, place.1.as_ref(), place.1.approval.as_ref()?))
     }
 }

@@ -1,8 +1,10 @@
 //! One attempt: read its target, call it, submit what came of it.
 
+use super::callbacks::Callbacks;
 use super::figures::InFlight;
 use super::{Refused, Scheduler};
 use crate::actions::agent::AgentExecutor;
+use crate::actions::command::CommandExecutor;
 use crate::actions::http::HttpExecutor;
 use crate::actions::{Call, Executor, Fault, Outcome, Target};
 use crate::engine::command::{Actor, Command};
@@ -11,9 +13,9 @@ use crate::engine::ids::{RunId, StepPath};
 use crate::engine::json;
 use crate::engine::protocol::UsedAs;
 use crate::store::registry::Registered;
+use chrono::TimeDelta;
 use futures_util::FutureExt;
 use rand::Rng;
-use serde_json::Value;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +30,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Executors {
     pub http: HttpExecutor,
     pub agent: AgentExecutor,
+    pub command: CommandExecutor,
+    pub callbacks: Arc<Callbacks>,
 }
 
 /// Makes the attempt and submits what came of it.
@@ -36,7 +40,11 @@ pub async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId,
     let (step, number) = (attempt.step.clone(), attempt.number);
     let Some(registered) = decided_target(scheduler, &attempt) else {
         // Somebody changed it since: the next attempt is decided, and logged, with what is registered now.
-        let again = Command::RescueStep { step: step.clone(), attempt: number };
+        let again = Command::RescueStep {
+            step: step.clone(),
+            attempt: number,
+            reason: "its action was changed before it was called".to_owned(),
+        };
         return report(scheduler, run, step, number, again).await;
     };
     // An executor that breaks must not take its attempt with it: nobody would ever hear of it.
@@ -50,17 +58,19 @@ pub async fn carry_out(scheduler: &Scheduler, executors: &Executors, run: RunId,
 }
 
 fn command(step: StepPath, attempt: u32, outcome: Result<Outcome, Fault>) -> Command {
-    let failed =
-        |error: String, retryable| Command::FailStep { step: step.clone(), attempt, error, retryable };
+    let failed = |fault: Fault| Command::FailStep {
+        step: step.clone(),
+        attempt,
+        error: fault.message,
+        retryable: fault.retryable,
+        retry_after: fault.retry_after.and_then(|pause| TimeDelta::from_std(pause).ok()),
+    };
     match outcome {
         Ok(Outcome::Done(result)) => {
             Command::CompleteStep { step: step.clone(), attempt, result: json::normalise(result) }
         }
-        Ok(Outcome::Accepted) => failed(
-            "the service answered 202, and callbacks are not part of this version of HMS-ACT".to_owned(),
-            false,
-        ),
-        Err(fault) => failed(fault.message, fault.retryable),
+        Ok(Outcome::Accepted) => Command::AcceptStep { step: step.clone(), attempt },
+        Err(fault) => failed(fault),
     }
 }
 
@@ -72,7 +82,13 @@ async fn report(scheduler: &Scheduler, run: RunId, step: StepPath, attempt: u32,
             Ok(_) => return,
             Err(Refused::Unwritable) => {
                 let error = "its result could not be stored; the database refused it".to_owned();
-                let failed = Command::FailStep { step: step.clone(), attempt, error, retryable: false };
+                let failed = Command::FailStep {
+                    step: step.clone(),
+                    attempt,
+                    error,
+                    retryable: false,
+                    retry_after: None,
+                };
                 match scheduler.insist(run, failed, Actor::system()).await {
                     Ok(_) => return,
                     // Nothing at all can be written: the result may yet be.
@@ -96,6 +112,7 @@ fn decided_target(scheduler: &Scheduler, attempt: &Attempt) -> Option<Registered
     let registered = match attempt.used_as {
         UsedAs::Action => catalog.action(&attempt.uses),
         UsedAs::Agent => catalog.agent(&attempt.uses),
+        UsedAs::Protocol => None,
     };
     registered.filter(|registered| registered.version == attempt.action_version).cloned()
 }
@@ -106,6 +123,11 @@ async fn execute(
     attempt: Attempt,
     registered: &Registered,
 ) -> Result<Outcome, Fault> {
+    // What an agent answers must fit a schema, which a report would go around.
+    let callback_url = match attempt.used_as {
+        UsedAs::Action => Some(executors.callbacks.url(run, &attempt.step)),
+        UsedAs::Agent | UsedAs::Protocol => None,
+    };
     let call = Call {
         run_id: run.0,
         step: attempt.step.as_str().to_owned(),
@@ -113,17 +135,18 @@ async fn execute(
         target: Arc::new(target(registered)),
         // In order of their keys: every attempt sends the same bytes, also one decided from the log again.
         input: json::sorted(attempt.input),
-        payload: Arc::new(json::sorted(Value::Object((*attempt.payload).clone()))),
+        payload: attempt.payload,
         idempotency_key: attempt.idempotency_key,
         traceparent: traceparent(),
-        callback_url: None,
+        callback_url,
         time_limit: TIME_LIMIT,
     };
     match (attempt.used_as, registered.kind.as_str()) {
         (UsedAs::Agent, _) => executors.agent.execute(&call).await,
-        (UsedAs::Action, "http") => executors.http.execute(&call).await,
-        (UsedAs::Action, "compute") => Ok(Outcome::Done(call.input)),
-        (UsedAs::Action, kind) => Err(fault(format!("this version cannot run `{kind}` actions"))),
+        (_, "http") => executors.http.execute(&call).await,
+        (_, "command") => executors.command.execute(&call).await,
+        (_, "compute") => Ok(Outcome::Done(call.input)),
+        (_, kind) => Err(fault(format!("`{kind}` actions are not done here"))),
     }
 }
 

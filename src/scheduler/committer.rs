@@ -10,9 +10,11 @@ use super::catalog::CatalogCache;
 use super::changes::{Change, Changes};
 use super::dispatch::Work;
 use super::figures::{self, Tally};
+use super::kicks::Kicks;
 use super::runs::RunCache;
 use super::{Refused, Request};
-use crate::engine::ids::InstanceId;
+use crate::engine::command::Rejection;
+use crate::engine::ids::{InstanceId, RunId};
 use crate::store::error::StoreError;
 use crate::store::{Connection, pool};
 use batch::{Batch, Group};
@@ -44,6 +46,8 @@ pub struct Parts {
     pub runs: Arc<RunCache>,
     pub catalog: CatalogCache,
     pub changes: Changes,
+    /// The loops that are told of what concerns them.
+    pub kicks: Kicks,
     pub stopping: watch::Receiver<bool>,
     /// Where attempts go that are to be started, or stopped.
     pub work: mpsc::UnboundedSender<Work>,
@@ -211,7 +215,7 @@ impl Committer {
                     if stored {
                         return self.finish(group, crate::store::batch::Written::Written);
                     }
-                    if group.member.before.is_none() {
+                    if group.drew_its_number() {
                         self.run_ids.push_front(group.member.run.id.0);
                     }
                     group.into_requests()
@@ -230,12 +234,27 @@ impl Committer {
                 self.parts.changes.publish(change);
                 // The receiver is gone only while the app stops; a rescue finds these attempts then.
                 group.work().into_iter().for_each(|work| drop(self.parts.work.send(work)));
+                self.parts.kicks.committed(&group.member);
                 group.acknowledge();
                 Vec::new()
             }
             Written::Stale => {
                 self.parts.runs.forget(group.member.run.id);
                 group.into_requests()
+            }
+            Written::Full | Written::NotWanted => {
+                if group.drew_its_number() {
+                    self.run_ids.push_back(group.member.run.id.0);
+                }
+                group.refuse_start(&outcome);
+                Vec::new()
+            }
+            Written::LineageOpen { run_id } => {
+                self.run_ids.push_back(group.member.run.id.0);
+                for request in group.into_requests() {
+                    request.refuse(Refused::Rejected(Rejection::lineage_open(RunId(run_id))));
+                }
+                Vec::new()
             }
             Written::KeyTaken { run_id, body_hash } => {
                 self.run_ids.push_back(group.member.run.id.0);

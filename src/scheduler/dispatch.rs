@@ -26,6 +26,12 @@ pub enum Work {
     },
     /// The run is over: its attempts get a signal.
     Stop(RunId),
+    /// Nobody waits for this attempt any more: it gets a signal.
+    StopAttempt {
+        run: RunId,
+        step: StepPath,
+        attempt: u32,
+    },
 }
 
 /// The attempts that this instance has in hand. What is committed as its own and not here was lost on the way.
@@ -64,9 +70,14 @@ pub struct Dispatch {
     executors: Arc<Executors>,
     in_hand: InHand,
     permits: Arc<Semaphore>,
-    in_flight: HashMap<RunId, Vec<AbortHandle>>,
-    tasks: JoinSet<RunId>,
+    in_flight: HashMap<RunId, InFlight>,
+    tasks: JoinSet<(RunId, Place)>,
 }
+
+/// Step and number of an attempt.
+type Place = (StepPath, u32);
+/// The attempts of one run.
+type InFlight = HashMap<Place, AbortHandle>;
 
 impl Dispatch {
     pub fn new(scheduler: Scheduler, executors: Executors, in_hand: InHand) -> Dispatch {
@@ -92,6 +103,7 @@ impl Dispatch {
                 next = work.recv() => match next {
                     Some(Work::Start { run, attempt }) => self.start(&run, *attempt),
                     Some(Work::Stop(run)) => self.stop(run),
+                    Some(Work::StopAttempt { run, step, attempt }) => self.stop_attempt(run, (step, attempt)),
                     None => break,
                 },
                 () = stopped(&mut stop) => break,
@@ -107,29 +119,43 @@ impl Dispatch {
         let (scheduler, executors) = (self.scheduler.clone(), Arc::clone(&self.executors));
         let permits = Arc::clone(&self.permits);
         let (id, held) = (run.id, self.in_hand.take(run.id, &attempt));
+        let place = (attempt.step.clone(), attempt.number);
+        let started = place.clone();
         let handle = self.tasks.spawn(async move {
             let _held = held;
             // The semaphore is never closed.
             let _permit = permits.acquire().await;
             carry_out(&scheduler, &executors, id, attempt).await;
-            id
+            (id, place)
         });
-        self.in_flight.entry(id).or_default().push(handle);
+        self.in_flight.entry(id).or_default().insert(started, handle);
     }
 
     fn stop(&mut self, run: RunId) {
-        for handle in self.in_flight.remove(&run).unwrap_or_default() {
+        for handle in self.in_flight.remove(&run).unwrap_or_default().into_values() {
             handle.abort();
         }
     }
 
-    fn ended(&mut self, run: Option<RunId>) {
-        let Some(run) = run else { return };
-        if let Some(handles) = self.in_flight.get_mut(&run) {
-            handles.retain(|handle| !handle.is_finished());
-            if handles.is_empty() {
-                self.in_flight.remove(&run);
-            }
+    /// One that has just reported is stopped in vain: its report is what ended it.
+    fn stop_attempt(&mut self, run: RunId, place: Place) {
+        if let Some(handle) = self.forget(run, &place) {
+            handle.abort();
         }
+    }
+
+    fn ended(&mut self, ended: Option<(RunId, Place)>) {
+        if let Some((run, place)) = ended {
+            self.forget(run, &place);
+        }
+    }
+
+    fn forget(&mut self, run: RunId, place: &Place) -> Option<AbortHandle> {
+        let attempts = self.in_flight.get_mut(&run)?;
+        let handle = attempts.remove(place);
+        if attempts.is_empty() {
+            self.in_flight.remove(&run);
+        }
+        handle
     }
 }

@@ -128,16 +128,7 @@ impl Tally {
                 EventKind::RunClosed { outcome, .. } => self.closed[*outcome as usize] += 1,
                 EventKind::StepStalled { .. } => self.stalled += 1,
                 EventKind::StepRescued { .. } => self.rescued += 1,
-                EventKind::StepStarted { .. }
-                | EventKind::StepDone { .. }
-                | EventKind::StepFailed { .. }
-                | EventKind::StepSkipped { .. }
-                | EventKind::StepCancelled { .. }
-                | EventKind::ApprovalOpened { .. }
-                | EventKind::ApprovalDecided { .. }
-                | EventKind::RunPaused { .. }
-                | EventKind::RunResumed { .. }
-                | EventKind::CancelRequested { .. } => {}
+                _ => {}
             }
         }
     }
@@ -223,7 +214,7 @@ mod tests {
             };
             let mut tally = Tally::default();
             tally.add(&[
-                event(EventKind::RunPaused { reason: String::new() }),
+                event(EventKind::RunPaused { reason: String::new(), step: None, via: None }),
                 event(EventKind::RunClosed { outcome: RunStatus::Rejected, reason: None, count: 2 }),
             ]);
             tally.tell();

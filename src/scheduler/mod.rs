@@ -5,20 +5,30 @@
 //! person or for a network call.
 
 pub mod attempt;
+pub mod callbacks;
 pub mod catalog;
 pub mod changes;
 pub mod committer;
 pub mod dispatch;
+pub mod events;
 pub mod figures;
+pub mod input;
+pub mod kicks;
+pub mod leases;
 pub mod listen;
+pub mod loops;
 pub mod membership;
+pub mod reading;
 pub mod rescue;
 pub mod runs;
+pub mod schedules;
+pub mod slots;
+pub mod subruns;
 pub mod timers;
 
-use crate::engine::command::{Actor, Command, Rejection};
+use crate::engine::command::{Actor, Command, Rejection, Rerun};
 use crate::engine::ids::RunId;
-use crate::engine::state::{Payload, ProtocolRef, Run};
+use crate::engine::state::{Parent, Payload, ProtocolRef, Run};
 use crate::store::Pool;
 use crate::store::batch::StartKey;
 use crate::store::error::StoreError;
@@ -45,6 +55,15 @@ pub enum Refused {
     /// The idempotency key belongs to a start with another body.
     #[error("This Idempotency-Key was used with another body.")]
     KeyReused,
+    /// As many runs as the protocol's limit allows are on their way, and it does not let more wait.
+    #[error(
+        "The limit of this protocol is reached: at most {limit} of its runs may be on their way at once with the \
+         key {key:?}. Try again when one of them is over."
+    )]
+    Full { key: String, limit: u32 },
+    /// A sub-run that began already, or that its step no longer waits for.
+    #[error("This sub-run is not wanted any more.")]
+    NotWanted,
     /// The database refused what was to be written; a second try would meet the same.
     #[error("The command could not be written: the database refused it.")]
     Unwritable,
@@ -71,6 +90,37 @@ pub struct NewRun {
     pub payload: Payload,
     pub actor: Actor,
     pub key: Option<StartKey>,
+    /// A number that was drawn before. None: the committer draws one.
+    pub id: Option<RunId>,
+    /// Whose name the run bears. None: the actor's.
+    pub started_by: Option<String>,
+    pub parent: Option<Parent>,
+    pub rerun: Option<Rerun>,
+    /// The salt of the lineage that a rerun continues. None: a new one.
+    pub salt: Option<[u8; 32]>,
+}
+
+impl NewRun {
+    /// A run that nobody asked for before, and that stands alone.
+    pub fn of(
+        protocol_ref: ProtocolRef,
+        protocol: Arc<crate::engine::protocol::Protocol>,
+        payload: Payload,
+        actor: Actor,
+    ) -> NewRun {
+        NewRun {
+            protocol_ref,
+            protocol,
+            payload,
+            actor,
+            key: None,
+            id: None,
+            started_by: None,
+            parent: None,
+            rerun: None,
+            salt: None,
+        }
+    }
 }
 
 /// What waits for the committer.
@@ -86,6 +136,7 @@ pub struct Scheduler {
     requests: mpsc::Sender<Request>,
     pub changes: changes::Changes,
     pub catalog: catalog::CatalogCache,
+    pub kicks: kicks::Kicks,
     runs: Arc<runs::RunCache>,
     pool: Pool,
 }
@@ -95,7 +146,8 @@ impl Scheduler {
     pub fn new(runs: Arc<runs::RunCache>, pool: Pool) -> (Scheduler, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(committer::QUEUE);
         let (changes, catalog) = (changes::Changes::default(), catalog::CatalogCache::default());
-        (Scheduler { requests, changes, catalog, runs, pool }, receiver)
+        let kicks = kicks::Kicks::default();
+        (Scheduler { requests, changes, catalog, kicks, runs, pool }, receiver)
     }
 
     /// Starts a run. The answer comes after its first entry is committed.

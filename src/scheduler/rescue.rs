@@ -21,6 +21,7 @@ const AT_A_TIME: i64 = 500;
 const AT_ONCE: usize = 6;
 /// After a look that failed, the next one comes this soon.
 const AGAIN: Duration = Duration::from_secs(2);
+const GONE: &str = "the instance that ran this attempt is gone";
 /// How often this instance looks whether it has in hand what is committed as its own.
 const OWN: Duration = Duration::from_secs(20);
 
@@ -122,10 +123,17 @@ impl Rescue {
     }
 
     async fn submit(&self, id: RunId, step: StepPath, attempt: u32) -> bool {
-        let command = Command::RescueStep { step, attempt };
+        let command = Command::RescueStep { step, attempt, reason: GONE.to_owned() };
         match self.scheduler.act(id, command, Actor::system()).await {
             // Rejected: another instance was faster, or the result came after all.
-            Ok(_) | Err(Refused::Rejected(_) | Refused::UnknownRun(_) | Refused::KeyReused) => true,
+            Ok(_)
+            | Err(
+                Refused::Rejected(_)
+                | Refused::UnknownRun(_)
+                | Refused::KeyReused
+                | Refused::Full { .. }
+                | Refused::NotWanted,
+            ) => true,
             Err(Refused::Unavailable | Refused::Unwritable) => false,
         }
     }

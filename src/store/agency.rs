@@ -74,12 +74,24 @@ impl AgencyLog {
         if self.holds_back(&entry) {
             return Ok(());
         }
-        self.record_in(&mut *self.pool.get()?, |_| Ok(((), Some(entry))))
+        self.write_in(&mut *self.pool.get()?, |_| Ok(((), Some(entry))))
     }
 
     /// Does a change and writes the entry that tells of it in one transaction: both are committed when this returns,
-    /// or neither is. `change` gives no entry when it changed nothing.
+    /// or neither is. `change` gives no entry when it changed nothing. An entry that is one too many of its flood is
+    /// counted.
     pub fn record_in<T>(
+        &self,
+        connection: &mut Connection,
+        change: impl FnOnce(&mut Connection) -> Result<(T, Option<AgencyEntry>), StoreError>,
+    ) -> Result<T, StoreError> {
+        self.write_in(connection, |connection| {
+            let (done, entry) = change(connection)?;
+            Ok((done, entry.filter(|entry| !self.holds_back(entry))))
+        })
+    }
+
+    fn write_in<T>(
         &self,
         connection: &mut Connection,
         change: impl FnOnce(&mut Connection) -> Result<(T, Option<AgencyEntry>), StoreError>,

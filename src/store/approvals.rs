@@ -25,6 +25,13 @@ pub struct ApprovalRow {
     pub decided_at: Option<DateTime<Utc>>,
     pub reason: Option<String>,
     pub form: Option<Value>,
+    /// How many different people must approve.
+    pub quorum: i32,
+    /// Who approved so far, while more are needed: `[{"by", "at", "reason", "form"}]`.
+    pub votes: Value,
+    pub reminded_at: Option<DateTime<Utc>>,
+    /// Since then more people may decide, because nobody did in time.
+    pub escalated_at: Option<DateTime<Utc>>,
 }
 
 impl ApprovalRow {
@@ -32,6 +39,11 @@ impl ApprovalRow {
     pub fn approvers(&self) -> Approvers {
         let nobody = Approvers { roles: Vec::new(), users: Vec::new() };
         serde_json::from_value(self.approvers.clone()).unwrap_or(nobody)
+    }
+
+    /// Who approved so far.
+    pub fn voters(&self) -> impl Iterator<Item = &str> {
+        self.votes.as_array().into_iter().flatten().filter_map(|vote| vote["by"].as_str())
     }
 }
 
@@ -116,6 +128,8 @@ fn decidable(beginning: &str, user: &str, roles: &[String]) -> Condition {
             .bind::<Array<Text>, _>(roles.to_vec())
             .sql(") AND NOT (four_eyes AND run_starter = ")
             .bind::<Text, _>(user.to_owned())
-            .sql("))"),
+            .sql(") AND NOT votes @> jsonb_build_array(jsonb_build_object('by', ")
+            .bind::<Text, _>(user.to_owned())
+            .sql(")))"),
     )
 }

@@ -5,8 +5,13 @@
 
 mod approvals;
 mod entries;
+mod overrides;
 mod projections;
+mod slots;
+mod subruns;
 mod timers;
+mod waits;
+mod work;
 
 pub use projections::subject;
 
@@ -50,6 +55,14 @@ pub enum Written {
         run_id: i64,
         body_hash: Vec<u8>,
     },
+    /// As many runs as may be are on their way under the run's concurrency limit, and it does not wait.
+    Full,
+    /// A sub-run that began already, or that its step no longer waits for.
+    NotWanted,
+    /// A rerun whose lineage has another run that is not over.
+    LineageOpen {
+        run_id: i64,
+    },
 }
 
 /// Writes a batch in one transaction. On an error nothing is written, except that after a connection broke in
@@ -65,6 +78,10 @@ pub fn write(
         let mut outcomes = vec![Written::Written; members.len()];
         take_keys(connection, members, &mut outcomes)?;
         lock_runs(connection, members, &mut outcomes)?;
+        check_lineages(connection, members, &mut outcomes)?;
+        subruns::check(connection, members, &mut outcomes)?;
+        slots::check(connection, members, &mut outcomes)?;
+        give_back_keys(connection, members, &outcomes)?;
         let kept: Vec<&Member> = members
             .iter()
             .zip(&outcomes)
@@ -75,8 +92,16 @@ pub fn write(
             projections::insert(connection, &kept)?;
             projections::update(connection, &kept)?;
             approvals::open(connection, &kept)?;
+            approvals::move_on(connection, &kept)?;
             approvals::end(connection, &kept)?;
+            overrides::file(connection, &kept)?;
+            overrides::decide(connection, &kept)?;
+            overrides::close(connection, &kept)?;
             timers::set(connection, &kept)?;
+            waits::set(connection, &kept)?;
+            subruns::set(connection, &kept)?;
+            slots::set(connection, &kept)?;
+            work::set(connection, &kept)?;
         }
         Ok(outcomes)
     })
@@ -151,7 +176,68 @@ fn take_keys(
     Ok(())
 }
 
-/// Locks the existing runs, in the order of their ids, and marks those that moved on.
+/// A start that is refused leaves its key unused: a later try under it may find room.
+fn give_back_keys(
+    connection: &mut PgConnection,
+    members: &[&Member],
+    outcomes: &[Written],
+) -> Result<(), StoreError> {
+    let refused = |outcome: &Written| {
+        matches!(outcome, Written::Full | Written::NotWanted | Written::LineageOpen { .. })
+    };
+    let pairs = members.iter().zip(outcomes).filter(|(_, outcome)| refused(outcome));
+    let ids: Vec<i64> =
+        pairs.filter(|(member, _)| member.start_key.is_some()).map(|(member, _)| member.run.id.0).collect();
+    if !ids.is_empty() {
+        diesel::sql_query("DELETE FROM start_keys WHERE run_id = ANY($1)")
+            .bind::<Array<BigInt>, _>(ids)
+            .execute(connection)?;
+    }
+    Ok(())
+}
+
+/// Reruns, with their place in the batch.
+fn reruns<'a>(members: &'a [&Member]) -> impl Iterator<Item = (usize, &'a Run)> {
+    let new = members.iter().enumerate().filter(|(_, member)| member.before.is_none());
+    new.map(|(index, member)| (index, member.run.as_ref())).filter(|(_, run)| run.rerun_of.is_some())
+}
+
+/// Marks the reruns whose lineage has a run that is not over. Its first run is locked, so that of two the second waits
+/// and then sees the first.
+fn check_lineages(
+    connection: &mut PgConnection,
+    members: &[&Member],
+    outcomes: &mut [Written],
+) -> Result<(), StoreError> {
+    #[derive(QueryableByName)]
+    struct Open {
+        #[diesel(sql_type = BigInt)]
+        lineage: i64,
+        #[diesel(sql_type = BigInt)]
+        run_id: i64,
+    }
+    let lineages: Vec<i64> = reruns(members).map(|(_, run)| run.lineage.0).collect();
+    if lineages.is_empty() {
+        return Ok(());
+    }
+    let open: Vec<Open> =
+        diesel::sql_query("SELECT lineage, run_id FROM runs WHERE lineage = ANY($1) AND closed_at IS NULL")
+            .bind::<Array<BigInt>, _>(lineages)
+            .load(connection)?;
+    let mut open: HashMap<i64, i64> = open.into_iter().map(|row| (row.lineage, row.run_id)).collect();
+    for (index, run) in reruns(members) {
+        match open.get(&run.lineage.0) {
+            Some(other) => outcomes[index] = Written::LineageOpen { run_id: *other },
+            None => {
+                open.insert(run.lineage.0, run.id.0);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Locks the existing runs, and the first runs of lineages that go on, in the order of their ids, and marks those that
+/// moved on.
 fn lock_runs(
     connection: &mut PgConnection,
     members: &[&Member],
@@ -164,8 +250,8 @@ fn lock_runs(
         #[diesel(sql_type = BigInt)]
         version: i64,
     }
-    let ids: Vec<i64> =
-        members.iter().filter(|member| member.before.is_some()).map(|member| member.run.id.0).collect();
+    let existing = members.iter().filter(|member| member.before.is_some()).map(|member| member.run.id.0);
+    let ids: Vec<i64> = existing.chain(reruns(members).map(|(_, run)| run.lineage.0)).collect();
     if ids.is_empty() {
         return Ok(());
     }

@@ -1,8 +1,7 @@
-//! Instances of the app, and the timers that are due. The database's clock is the only one that counts.
+//! Instances of the app: who is alive. The database's clock is the only one that counts.
 
 use super::error::StoreError;
-use super::schema::{instances, timers};
-use chrono::{DateTime, Utc};
+use super::schema::instances;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Double};
 
@@ -66,28 +65,5 @@ pub fn live(connection: &mut PgConnection) -> Result<Vec<(i64, String)>, StoreEr
     Ok(instances::table
         .order(instances::id.asc())
         .select((instances::id, instances::label))
-        .load(connection)?)
-}
-
-/// A deadline that has passed.
-#[derive(Debug, Clone, PartialEq, Queryable)]
-pub struct DueTimer {
-    pub run_id: i64,
-    pub step: String,
-    pub attempt: i32,
-    pub due_at: DateTime<Utc>,
-}
-
-/// Deadlines that have passed, the oldest first. A timer is removed by the transaction that acts on it.
-pub fn due_timers(
-    connection: &mut PgConnection,
-    now: DateTime<Utc>,
-    limit: i64,
-) -> Result<Vec<DueTimer>, StoreError> {
-    Ok(timers::table
-        .filter(timers::due_at.le(now))
-        .order(timers::due_at.asc())
-        .select((timers::run_id, timers::step, timers::attempt, timers::due_at))
-        .limit(limit)
         .load(connection)?)
 }

@@ -3,6 +3,7 @@
 use super::error::StoreError;
 use super::schema::{protocol_versions, protocols};
 use crate::engine::protocol::Protocol;
+use crate::engine::state::ProtocolRef;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use serde_json::Value;
@@ -68,6 +69,14 @@ impl ProtocolCache {
         lock().insert((id, version), Arc::clone(&parsed));
         Ok(parsed)
     }
+}
+
+/// The latest version of every protocol.
+pub fn latest(connection: &mut PgConnection) -> Result<Vec<ProtocolRef>, StoreError> {
+    let rows: Vec<(i64, i32, String)> = protocols::table
+        .select((protocols::id, protocols::latest_version, protocols::name))
+        .load(connection)?;
+    Ok(rows.into_iter().map(|(id, version, name)| ProtocolRef { id, version, name }).collect())
 }
 
 pub fn get(connection: &mut PgConnection, id: i64) -> Result<Option<ProtocolRow>, StoreError> {

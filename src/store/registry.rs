@@ -1,7 +1,8 @@
 //! The registered actions and agents: what a step may call.
 
 use super::error::StoreError;
-use crate::engine::command::{Catalog, CatalogEntry};
+use crate::engine::command::{Catalog, CatalogEntry, DoneBy};
+use crate::engine::state::ProtocolRef;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use serde_json::{Value, json};
@@ -9,6 +10,8 @@ use std::collections::HashMap;
 
 /// Name of the action that is built in: its result is its resolved `with`.
 pub const COMPUTE: &str = "compute";
+/// The kind of an action that workers claim.
+pub const WORKER: &str = "worker";
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registered {
@@ -118,6 +121,9 @@ registry!(agents, "agent");
 pub struct Snapshot {
     actions: HashMap<String, Registered>,
     agents: HashMap<String, Registered>,
+    /// The latest version of each protocol, by its name.
+    protocols: HashMap<String, ProtocolRef>,
+    protocol_names: HashMap<i64, String>,
 }
 
 impl Snapshot {
@@ -125,7 +131,11 @@ impl Snapshot {
         let by_name = |rows: Vec<Registered>| rows.into_iter().map(|row| (row.name.clone(), row)).collect();
         let mut actions: HashMap<String, Registered> = by_name(actions::list(connection)?);
         actions.entry(COMPUTE.to_owned()).or_insert_with(built_in_compute);
-        Ok(Snapshot { actions, agents: by_name(agents::list(connection)?) })
+        let agents = by_name(agents::list(connection)?);
+        let latest = super::protocols::latest(connection)?;
+        let protocol_names = latest.iter().map(|protocol| (protocol.id, protocol.name.clone())).collect();
+        let protocols = latest.into_iter().map(|protocol| (protocol.name.clone(), protocol)).collect();
+        Ok(Snapshot { actions, agents, protocols, protocol_names })
     }
 
     pub fn action(&self, name: &str) -> Option<&Registered> {
@@ -151,10 +161,20 @@ fn built_in_compute() -> Registered {
 impl Catalog for Snapshot {
     fn action(&self, name: &str) -> Option<CatalogEntry> {
         let found = self.actions.get(name)?;
-        Some(CatalogEntry { version: found.version, computes: found.kind == COMPUTE })
+        let done_by = match found.kind.as_str() {
+            COMPUTE => DoneBy::Engine,
+            WORKER => DoneBy::Worker,
+            _ => DoneBy::Instance,
+        };
+        Some(CatalogEntry { version: found.version, done_by })
     }
 
     fn agent(&self, name: &str) -> Option<CatalogEntry> {
-        self.agents.get(name).map(|found| CatalogEntry { version: found.version, computes: false })
+        self.agents.get(name).map(|found| CatalogEntry { version: found.version, done_by: DoneBy::Instance })
+    }
+
+    fn protocol(&self, name: &str) -> Option<ProtocolRef> {
+        let by_id = || self.protocol_names.get(&name.parse().ok()?);
+        self.protocols.get(name).or_else(|| self.protocols.get(by_id()?)).cloned()
     }
 }

@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::protocols::ProtocolCache;
 use super::schema::runs;
-use super::{log, sequences};
+use super::{lineage, log, sequences};
 use crate::audit::chain::Stored;
 use crate::audit::entry::{Opened, open};
 use crate::audit::{Hash, leaf_hash};
@@ -34,10 +34,11 @@ pub fn load(
     id: RunId,
     protocols: &ProtocolCache,
 ) -> Result<Option<Loaded>, StoreError> {
-    let salt: Option<Option<Vec<u8>>> =
-        runs::table.find(id.0).select(runs::salt).first(connection).optional()?;
-    let Some(salt) = salt else { return Ok(None) };
+    let known = runs::table.find(id.0).select((runs::salt, runs::closed_at.is_null()));
+    let known: Option<(Option<Vec<u8>>, bool)> = known.first(connection).optional()?;
+    let Some((salt, is_open)) = known else { return Ok(None) };
     let salt = salt.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let beginning = Beginning { id, salt, is_open };
     let mut folded: Option<(Run, Hash)> = None;
     loop {
         let after = folded.as_ref().map_or(0, |(run, _)| run.version as i64);
@@ -49,9 +50,12 @@ pub fn load(
             folded = Some(match folded {
                 Some((mut run, _)) => {
                     apply(&mut run, &recorded);
+                    if let Some(pin) = pinned(&recorded.event.kind) {
+                        run.protocol = protocols.get(connection, pin.id, pin.version)?;
+                    }
                     (run, head)
                 }
-                None => (first(connection, id, &recorded, salt, protocols)?, head),
+                None => (beginning.first(connection, &recorded, protocols)?, head),
             });
         }
         if last {
@@ -60,17 +64,33 @@ pub fn load(
     }
 }
 
-fn first(
-    connection: &mut PgConnection,
+/// What is known of a run before its log is read.
+struct Beginning {
     id: RunId,
-    recorded: &Recorded,
     salt: Option<[u8; 32]>,
-    protocols: &ProtocolCache,
-) -> Result<Run, StoreError> {
-    let damaged = || StoreError::Corrupt(format!("run {id} does not begin with its queueing"));
-    let pin = pinned(&recorded.event.kind).ok_or_else(damaged)?;
-    let protocol = protocols.get(connection, pin.id, pin.version)?;
-    begin(id, recorded, protocol, salt).ok_or_else(damaged)
+    is_open: bool,
+}
+
+impl Beginning {
+    fn first(
+        &self,
+        connection: &mut PgConnection,
+        recorded: &Recorded,
+        protocols: &ProtocolCache,
+    ) -> Result<Run, StoreError> {
+        let id = self.id;
+        let damaged = || StoreError::Corrupt(format!("run {id} does not begin with its queueing"));
+        let pin = pinned(&recorded.event.kind).ok_or_else(damaged)?;
+        let protocol = protocols.get(connection, pin.id, pin.version)?;
+        let before = match &recorded.event.kind {
+            // A run that is over asks for nothing any more.
+            EventKind::RunQueued { rerun_of: Some(_), lineage: of, .. } if self.is_open => {
+                Some(Arc::new(lineage::read(connection, *of, Some(id))?))
+            }
+            _ => None,
+        };
+        begin(id, recorded, protocol, self.salt, before).ok_or_else(damaged)
+    }
 }
 
 /// The event of an entry.

@@ -101,6 +101,8 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         closed_at -> Nullable<Timestamptz>,
+        parent_run_id -> Nullable<Int8>,
+        lineage -> Int8,
     }
 }
 
@@ -121,6 +123,30 @@ diesel::table! {
         decided_at -> Nullable<Timestamptz>,
         reason -> Nullable<Text>,
         form -> Nullable<Jsonb>,
+        quorum -> Int4,
+        votes -> Jsonb,
+        reminded_at -> Nullable<Timestamptz>,
+        escalated_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    overrides (run_id, id) {
+        run_id -> Int8,
+        id -> Int8,
+        action -> Text,
+        status -> Text,
+        protocol_name -> Text,
+        run_starter -> Text,
+        filed_by -> Text,
+        reason -> Text,
+        new_value -> Nullable<Json>,
+        filed_at -> Timestamptz,
+        review_until -> Timestamptz,
+        decided_by -> Nullable<Text>,
+        decided_at -> Nullable<Timestamptz>,
+        decision -> Nullable<Text>,
+        merged -> Nullable<Json>,
     }
 }
 
@@ -131,6 +157,82 @@ diesel::table! {
         kind -> Text,
         attempt -> Int4,
         due_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    work (run_id, step) {
+        run_id -> Int8,
+        step -> Text,
+        attempt -> Int4,
+        id -> Int8,
+        action -> Text,
+        available_at -> Timestamptz,
+        worker -> Nullable<Text>,
+        lease_token_hash -> Nullable<Bytea>,
+        lease_seconds -> Nullable<Int4>,
+        lease_until -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    events (id) {
+        id -> Int8,
+        name -> Text,
+        key -> Nullable<Text>,
+        payload -> Json,
+        received_by -> Text,
+        received_at -> Timestamptz,
+        idempotency_key -> Nullable<Text>,
+        body_hash -> Nullable<Bytea>,
+        delivered_to -> Array<Int8>,
+        taken_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    event_waits (run_id, step) {
+        run_id -> Int8,
+        step -> Text,
+        name -> Text,
+        key -> Nullable<Text>,
+        event_id -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
+    subruns (run_id, child_run_id) {
+        run_id -> Int8,
+        child_run_id -> Int8,
+        step -> Text,
+        protocol_id -> Int8,
+        protocol_version -> Int4,
+        protocol_name -> Text,
+        input -> Json,
+        state -> Text,
+    }
+}
+
+diesel::table! {
+    slots (run_id) {
+        run_id -> Int8,
+        protocol_id -> Int8,
+        key -> Text,
+        capacity -> Int4,
+        taken -> Bool,
+    }
+}
+
+diesel::table! {
+    schedules (protocol_id) {
+        protocol_id -> Int8,
+        version -> Int4,
+        cron -> Nullable<Text>,
+        time_zone -> Nullable<Text>,
+        next_at -> Nullable<Timestamptz>,
+        last_at -> Nullable<Timestamptz>,
+        last_run_id -> Nullable<Int8>,
+        waiting -> Bool,
     }
 }
 
@@ -172,8 +274,12 @@ diesel::table! {
 diesel::joinable!(sessions -> users (user_name));
 diesel::joinable!(protocol_versions -> protocols (protocol_id));
 diesel::joinable!(approvals -> runs (run_id));
+diesel::joinable!(overrides -> runs (run_id));
 diesel::joinable!(timers -> runs (run_id));
+diesel::joinable!(work -> runs (run_id));
+diesel::joinable!(subruns -> runs (child_run_id));
+diesel::joinable!(schedules -> protocols (protocol_id));
 
 diesel::allow_tables_to_appear_in_same_query!(sessions, users);
-diesel::allow_tables_to_appear_in_same_query!(protocol_versions, protocols);
-diesel::allow_tables_to_appear_in_same_query!(approvals, runs, timers);
+diesel::allow_tables_to_appear_in_same_query!(protocol_versions, protocols, schedules);
+diesel::allow_tables_to_appear_in_same_query!(approvals, overrides, runs, subruns, timers, work);

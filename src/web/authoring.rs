@@ -1,7 +1,12 @@
 //! Writing protocols, actions and agents, whichever door the author comes through.
 
+mod sub_protocols;
+
+pub use sub_protocols::Own;
+
 use super::problem::{AppError, FieldError};
 use super::site::{Site, Told};
+use crate::actions::command::check_program;
 use crate::actions::config::{check_action, check_agent};
 use crate::auth::policy::{Permission, Principal, Resource, Role};
 use crate::engine::protocol::{Protocol, UsedAs};
@@ -9,6 +14,7 @@ use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::protocols::{self, ProtocolRow};
 use crate::store::registry::{self, COMPUTE, Registered};
+use crate::store::schedules;
 use crate::store::users;
 use serde_json::{Value, json};
 
@@ -19,7 +25,8 @@ pub enum Registry {
     Agents,
 }
 
-/// Everything that is wrong with a definition; `base` is the JSON path of the document in what was sent.
+/// Everything that is wrong with a definition; `base` is the JSON path of the document in what was sent. `own` tells
+/// whether it would reach itself.
 ///
 /// # Errors
 /// When the database cannot be asked.
@@ -27,6 +34,7 @@ pub async fn check_definition(
     site: &Site,
     definition: &Value,
     base: &str,
+    own: Own,
 ) -> Result<Vec<FieldError>, AppError> {
     let place = |path: &str| format!("{base}{}", path.strip_prefix('$').unwrap_or(path));
     let protocol = match Protocol::parse(definition) {
@@ -38,33 +46,43 @@ pub async fn check_definition(
                 .collect());
         }
     };
+    let mut found = dangling(site, &protocol);
+    let scheduler = site.scheduler.clone();
+    let more = site.read(move |connection| {
+        let mut found = sub_protocols::problems(connection, scheduler.protocols(), own, &protocol)?;
+        for (path, approvers) in protocol.approvers() {
+            let wrong = first_who_cannot_decide(connection, &approvers.users)?;
+            found.extend(wrong.map(|message| (path, message)));
+        }
+        Ok(found)
+    });
+    found.extend(more.await?);
+    Ok(found.into_iter().map(|(path, message)| FieldError { path: place(&path), message }).collect())
+}
+
+/// Actions and agents that are not registered, each with its JSON path.
+fn dangling(site: &Site, protocol: &Protocol) -> Vec<(String, String)> {
     let catalog = site.scheduler.catalog.current();
-    let dangling = protocol.uses().filter_map(|(path, used_as, name)| {
+    let dangling = protocol.uses().into_iter().filter_map(|(path, used_as, name)| {
         let (noun, known) = match used_as {
             UsedAs::Action => ("action", catalog.action(name).is_some()),
             UsedAs::Agent => ("agent", catalog.agent(name).is_some()),
+            UsedAs::Protocol => return None,
         };
-        let message = format!(
-            "There is no {noun} `{name}`. Register it under {noun}s first, or name another in `uses`."
-        );
-        (!known).then(|| FieldError { path: place(&format!("{path}.uses")), message })
+        let message =
+            format!("There is no {noun} `{name}`. Register it under {noun}s first, or name another.");
+        (!known).then_some((path, message))
     });
-    let mut errors: Vec<FieldError> = dangling.collect();
-    for (path, approvers) in protocol.approvers() {
-        let names = approvers.users.clone();
-        let wrong = site.read(move |connection| first_who_cannot_decide(connection, names)).await?;
-        errors.extend(wrong.map(|message| FieldError { path: place(&format!("{path}.approvers")), message }));
-    }
-    Ok(errors)
+    dangling.collect()
 }
 
 /// Why one of these users could never decide: an approval that names nobody else would wait for ever.
 fn first_who_cannot_decide(
     connection: &mut Connection,
-    names: Vec<String>,
+    names: &[String],
 ) -> Result<Option<String>, StoreError> {
     for name in names {
-        let user = users::get(connection, &name)?;
+        let user = users::get(connection, name)?;
         let user = user.filter(|user| user.disabled_at.is_none());
         let Some(user) = user else {
             let message = format!(
@@ -94,14 +112,17 @@ pub async fn create_protocol(
     definition: Value,
 ) -> Result<ProtocolRow, AppError> {
     site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
-    refuse(check_definition(site, &definition, "$.definition").await?)?;
+    let own = Own { id: None, name: Some(name.clone()) };
+    refuse(check_definition(site, &definition, "$.definition", own).await?)?;
     let by = who.user.clone();
-    site.change(who, move |connection| {
+    let created = site.change(who, move |connection| {
         let row = protocols::create(connection, None, &name, &definition, &by)?;
         let detail = json!({"protocol": row.id, "name": row.name, "version": 1});
         Ok((row, Some(("protocol.created", detail))))
-    })
-    .await
+    });
+    let created = created.await?;
+    published(site).await?;
+    Ok(created)
 }
 
 /// The next version of a protocol. `expected`: the version that the author saw.
@@ -117,7 +138,8 @@ pub async fn save_protocol(
     definition: Value,
 ) -> Result<ProtocolRow, AppError> {
     site.permit(who, Permission::WriteProtocols, Resource::Any).await?;
-    refuse(check_definition(site, &definition, "$.definition").await?)?;
+    let own = Own { id: Some(id), name: name.clone() };
+    refuse(check_definition(site, &definition, "$.definition", own).await?)?;
     let by = who.user.clone();
     let saved = site.change(who, move |connection| {
         let row = protocols::add_version(connection, id, expected, name.as_deref(), &definition, &by)?;
@@ -127,7 +149,19 @@ pub async fn save_protocol(
         });
         Ok((row, told))
     });
-    saved.await?.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))
+    let saved = saved.await?.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))?;
+    published(site).await?;
+    Ok(saved)
+}
+
+/// What follows from the latest versions, once they are committed: their schedules, and the names that others use.
+async fn published(site: &Site) -> Result<(), AppError> {
+    let scheduler = site.scheduler.clone();
+    site.read(move |connection| {
+        schedules::follow(connection, scheduler.protocols())?;
+        scheduler.catalog.refresh(connection)
+    })
+    .await
 }
 
 /// A new action or agent.
@@ -227,6 +261,10 @@ fn check_config(site: &Site, registry: Registry, name: &str, kind: &str, config:
     errors.extend(
         problems.into_iter().map(|problem| FieldError { path: problem.path, message: problem.message }),
     );
+    if registry == Registry::Actions && kind == "command" {
+        let refused = check_program(config, &site.programs);
+        errors.extend(refused.map(|problem| FieldError { path: problem.path, message: problem.message }));
+    }
     errors
 }
 

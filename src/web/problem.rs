@@ -9,7 +9,8 @@
 
 use super::request_id;
 use crate::auth::limits::Wait;
-use crate::auth::policy::Refusal;
+use crate::auth::policy::{Refusal, Scope};
+use crate::scheduler::input::Misfit;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -163,7 +164,8 @@ impl AppError {
             AppError::Unauthorized { detail, challenge } => {
                 set(header::WWW_AUTHENTICATE, &challenge.header(detail));
             }
-            AppError::Forbidden { missing: Some(scope), .. } => {
+            // A token with more scopes would not help where a role is missing.
+            AppError::Forbidden { missing: Some(scope), .. } if Scope::parse(scope).is_some() => {
                 let value = format!(r#"Bearer realm="hms-act", error="insufficient_scope", scope="{scope}""#);
                 set(header::WWW_AUTHENTICATE, &value);
             }
@@ -172,7 +174,7 @@ impl AppError {
                 set(header::RETRY_AFTER, &retry_after.to_string());
             }
             AppError::BadRequest(_)
-            | AppError::Forbidden { missing: None, .. }
+            | AppError::Forbidden { .. }
             | AppError::NotFound(_)
             | AppError::Conflict { .. }
             | AppError::PreconditionFailed(_)
@@ -235,6 +237,12 @@ impl ResponseError for AppError {
     }
 }
 
+impl From<Misfit> for FieldError {
+    fn from(misfit: Misfit) -> FieldError {
+        FieldError { path: misfit.path, message: misfit.message }
+    }
+}
+
 impl From<Refusal> for AppError {
     fn from(refusal: Refusal) -> AppError {
         AppError::Forbidden { detail: refusal.message, missing: Some(refusal.missing.as_str()) }
@@ -255,7 +263,7 @@ impl From<Wait> for AppError {
 mod tests {
     use super::{AppError, Challenge, FieldError};
     use crate::auth::limits::Wait;
-    use crate::auth::policy::{Refusal, Scope};
+    use crate::auth::policy::{Missing, Refusal, Scope};
     use crate::web::request_id::RequestId;
     use actix_web::ResponseError;
     use actix_web::body::MessageBody;
@@ -291,7 +299,10 @@ mod tests {
 
     #[test]
     fn refusal_names_the_missing_scope() {
-        let refusal = Refusal { missing: Scope::LogRead, message: "This token lacks log:read.".to_owned() };
+        let refusal = Refusal {
+            missing: Missing::Scope(Scope::LogRead),
+            message: "This token lacks log:read.".to_owned(),
+        };
         let error = AppError::from(refusal);
         assert_eq!(body(&error)["missing"], "log:read");
         assert!(

@@ -1,6 +1,9 @@
 //! Every URL, in one table. The published description of the API (`api::openapi`) is held against it.
 
-use super::api::{approvals, docs, log, protocols, registry, replay, runs, service};
+use super::api::{
+    approvals, callbacks, docs, events, log, overrides, protocols, registry, replay, run_acts, runs,
+    schedules, service, work,
+};
 use super::{pages, problem::AppError, static_files};
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig, get, resource, to};
@@ -15,15 +18,36 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/runs", &[(Method::GET, |get| get.to(runs::index))]),
     ("/acts/runs/{id}", &[(Method::GET, |get| get.to(runs::show))]),
     ("/acts/runs/{id}/replay", &[(Method::GET, |get| get.to(replay::replay))]),
-    ("/acts/runs/{id}/cancel", &[(Method::PATCH, |patch| patch.to(runs::cancel))]),
-    ("/acts/runs/{id}/resume", &[(Method::POST, |post| post.to(runs::resume))]),
+    ("/acts/runs/{id}/cancel", &[(Method::PATCH, |patch| patch.to(run_acts::cancel))]),
+    ("/acts/runs/{id}/pause", &[(Method::POST, |post| post.to(run_acts::pause))]),
+    ("/acts/runs/{id}/resume", &[(Method::POST, |post| post.to(run_acts::resume))]),
+    ("/acts/runs/{id}/retry", &[(Method::POST, |post| post.to(run_acts::retry))]),
+    ("/acts/runs/{id}/skip", &[(Method::POST, |post| post.to(run_acts::skip))]),
+    ("/acts/runs/{id}/values", &[(Method::POST, |post| post.to(run_acts::set_value))]),
+    ("/acts/runs/{id}/migrate", &[(Method::POST, |post| post.to(run_acts::migrate))]),
+    ("/acts/runs/{id}/rerun", &[(Method::POST, |post| post.to(run_acts::rerun))]),
+    // A step's path has slashes: `{step}` takes all that stands between.
+    ("/acts/runs/{id}/steps/{step}/callback", &[(Method::POST, |post| post.to(callbacks::call_back))]),
+    ("/acts/work/claim", &[(Method::POST, |post| post.to(work::claim))]),
+    ("/acts/work/{id}/heartbeat", &[(Method::POST, |post| post.to(work::heartbeat))]),
+    ("/acts/work/{id}/complete", &[(Method::POST, |post| post.to(work::complete))]),
+    ("/acts/work/{id}/fail", &[(Method::POST, |post| post.to(work::fail))]),
     ("/acts/approvals", &[(Method::GET, |get| get.to(approvals::index))]),
     ("/acts/approvals/{id}", &[(Method::GET, |get| get.to(approvals::show))]),
     ("/acts/approvals/{id}/decision", &[(Method::POST, |post| post.to(approvals::decide))]),
+    ("/acts/events/{name}", &[(Method::POST, |post| post.to(events::receive))]),
+    ("/acts/schedules", &[(Method::GET, |get| get.to(schedules::index))]),
+    (
+        "/hitl/overrides",
+        &[(Method::GET, |get| get.to(overrides::index)), (Method::POST, |post| post.to(overrides::file))],
+    ),
+    ("/hitl/overrides/{id}", &[(Method::GET, |get| get.to(overrides::show))]),
+    ("/hitl/overrides/{id}/decision", &[(Method::POST, |post| post.to(overrides::decide))]),
     (
         "/acts/protocols",
         &[(Method::GET, |get| get.to(protocols::index)), (Method::POST, |post| post.to(protocols::create))],
     ),
+    ("/acts/protocol.schema.json", &[(Method::GET, |get| get.to(docs::protocol_schema))]),
     ("/acts/protocols/validate", &[(Method::POST, |post| post.to(protocols::validate))]),
     (
         "/acts/protocols/{id}",
@@ -73,9 +97,10 @@ fn at(config: &mut ServiceConfig, path: &str, verbs: &[Verb]) {
         let allow = allow.clone();
         async move { Err::<HttpResponse, _>(AppError::MethodNotAllowed { allow }) }
     };
+    let pattern = path.replace("{step}", "{step:.+}");
     let found = verbs
         .iter()
-        .fold(resource(path), |found, (method, answer)| found.route(answer(web::method(method.clone()))));
+        .fold(resource(pattern), |found, (method, answer)| found.route(answer(web::method(method.clone()))));
     config.service(found.default_service(to(refuse)));
 }
 

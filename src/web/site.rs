@@ -1,11 +1,13 @@
 //! What the handlers work with: the scheduler, the log of the agency, the facts about this deployment.
 
 use super::problem::AppError;
+use crate::actions::command::AllowedPrograms;
 use crate::actions::guard::Guard;
 use crate::auth::policy::{Permission, Principal, Resource, allow};
 use crate::engine::command::Actor;
 use crate::engine::event::Via;
 use crate::scheduler::Scheduler;
+use crate::scheduler::callbacks::Callbacks;
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::error::StoreError;
 use crate::store::{Connection, Pool};
@@ -34,10 +36,15 @@ pub struct Site {
     pub pool: Pool,
     pub agency: Arc<AgencyLog>,
     pub guard: Guard,
+    /// Local programs that `command` actions may run.
+    pub programs: AllowedPrograms,
+    pub callbacks: Arc<Callbacks>,
     /// Reading the whole log is slow: whoever does it waits for a turn, and takes nothing from the others.
     pub log_readers: Arc<LogReaders>,
     /// Users, a protocol and an agency that are made up.
     pub demo: bool,
+    /// How long an override is under review.
+    pub override_review: chrono::TimeDelta,
     /// True once the app stops: streams end, long polls answer.
     pub stopping: watch::Receiver<bool>,
 }

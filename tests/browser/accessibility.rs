@@ -95,6 +95,59 @@ async fn furnish(server: &TestServer) -> [i64; 3] {
     runs
 }
 
+/// A run with groups in groups, one of many items, and a failure; and one that is stopped for review, with its override.
+async fn furnish_situations(server: &TestServer) -> (i64, i64, i64) {
+    let (staff, supervisor, admin) = (server.user("staff"), server.user("supervisor"), server.user("admin"));
+    let compute = |id: &str| json!({"id": id, "type": "script", "uses": "compute", "with": {"n": 1}});
+    let asks = |id: &str| json!({"id": id, "type": "hitl", "approvers": "supervisor", "quorum": 2});
+    let each = json!({"id": "each", "type": "parallel", "for_each": "payload.parties", "tasks": [compute("screen"), asks("confirm")]});
+    let wait = json!({"id": "paid", "type": "wait", "event": "payment_received", "key": "123"});
+    let inner = json!({"id": "inner", "type": "parallel", "tasks": [asks("north"), wait]});
+    let checks = json!({"id": "checks", "type": "parallel", "tasks": [each, [compute("fees"), inner]]});
+    let protocol = admin.publish("Nested", json!({"tasks": [checks, compute("last")]})).await;
+    let parties: Vec<Value> = (0..60).map(|number| json!({"name": format!("Party {number}")})).collect();
+    let nested = staff.start(protocol, json!({"parties": parties})).await;
+    staff.wait_for_status(nested, "waiting").await;
+    let stopped = staff.start(7, json!({"license_id": 123})).await;
+    staff.wait_for_status(stopped, "waiting").await;
+    let filed =
+        json!({"run_id": stopped, "action": "modify", "reason": "Wrong.", "new_value": {"note": "x"}});
+    let filed = supervisor.post("/hitl/overrides", filed).await.expect(201);
+    (nested, stopped, filed.json["id"].as_i64().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_every_situation_are_accessible() {
+    let (desks, server) = (desks(1).await, TestServer::start().await);
+    let (nested, stopped, filed) = furnish_situations(&server).await;
+    let [_, completed, _] = furnish(&server).await;
+    let browser = seat(&desks, &server, Some("admin")).await;
+    let mut faults = Vec::new();
+    for path in [
+        "/".to_owned(),
+        format!("/runs/{nested}"),
+        format!("/runs/{nested}?group=checks%2Feach&state=person&page=2"),
+        format!("/runs/{nested}/override"),
+        format!("/runs/{nested}/migrate"),
+        format!("/runs/{nested}/migrate?version=9"),
+        format!("/runs/{completed}/rerun"),
+        format!("/runs/{stopped}"),
+        "/overrides".to_owned(),
+        "/overrides?tab=history".to_owned(),
+        format!("/overrides/{filed}"),
+        "/schedules".to_owned(),
+        "/protocols".to_owned(),
+    ] {
+        check(&browser, &path, &mut faults).await;
+    }
+    browser.goto("/protocols").await;
+    browser.follow("Nested").await;
+    check_here(&browser, &mut faults).await;
+    assert_none(&faults);
+    browser.close_expecting(&["status of 422"]).await;
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_staff_and_supervisors_are_accessible() {
     let (desks, server) = (desks(1).await, TestServer::start().await);

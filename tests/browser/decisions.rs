@@ -72,8 +72,8 @@ async fn what_is_missing_is_said_at_its_field() {
     browser.fill("Why is it cancelled?", "   ").await;
     browser.press(&format!("Cancel run {id}")).await;
     browser.see_in("#cancel .usa-error-message", "Say why the run is cancelled.").await;
-    let described = "return document.getElementById('reason').getAttribute('aria-describedby')";
-    assert_eq!(browser.evaluate(described, []).await, "reason-error reason-hint");
+    let described = "return document.getElementById('cancel-reason').getAttribute('aria-describedby')";
+    assert_eq!(browser.evaluate(described, []).await, "cancel-reason-hint cancel-reason-error");
     browser.fill("Why is it cancelled?", "The exporter withdrew.").await;
     browser.press(&format!("Cancel run {id}")).await;
     browser.see("The run is cancelled.").await;

@@ -125,6 +125,17 @@ impl Caller {
         started.json["run_id"].as_i64().expect("a number")
     }
 
+    /// Publishes a protocol and gives its number.
+    pub async fn publish(&self, name: &str, definition: Value) -> i64 {
+        let made = self.post("/acts/protocols", json!({"name": name, "definition": definition})).await;
+        made.expect(201).json["id"].as_i64().expect("a number")
+    }
+
+    /// Does something to a run: `pause`, `retry` and so on.
+    pub async fn act(&self, id: i64, act: &str, body: Value) -> Answer {
+        self.post(&format!("/acts/runs/{id}/{act}"), body).await
+    }
+
     pub async fn run(&self, id: i64) -> Value {
         self.get(&format!("/acts/runs/{id}")).await.expect(200).json
     }
@@ -150,6 +161,25 @@ impl Caller {
             Ok(run) => run,
             Err(_) => panic!("nothing happens any more: {:#}", self.run(id).await),
         }
+    }
+
+    /// The first entry of a type in a run's log, once it is there.
+    pub async fn wait_for_entry(&self, id: i64, type_name: &str) -> Value {
+        let read = async {
+            let tape = self.request(Method::GET, &format!("/acts/runs/{id}/replay?follow=1"));
+            let mut tape = tape.send().await.expect("the server answers");
+            let mut lines = String::new();
+            while let Some(more) = tape.chunk().await.expect("the tape does not break") {
+                lines.push_str(std::str::from_utf8(&more).expect("whole lines"));
+                let whole = lines.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+                let entries = whole.map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
+                if let Some(entry) = entries.into_iter().find(|entry| entry["type"] == type_name) {
+                    return entry;
+                }
+            }
+            panic!("it ended without {type_name}");
+        };
+        tokio::time::timeout(GUARD, read).await.expect("it comes")
     }
 
     pub async fn wait_for_status(&self, id: i64, status: &str) -> Value {

@@ -6,7 +6,7 @@ use hms_act::app::{self, Running};
 use hms_act::auth::policy::Scope;
 use hms_act::auth::token_keys::TokenKey;
 use hms_act::auth::tokens;
-use hms_act::config::{Config, DEFAULT_MAX_BODY_BYTES, Secret};
+use hms_act::config::{Config, DEFAULT_MAX_BODY_BYTES, DEFAULT_OVERRIDE_REVIEW_HOURS, Secret};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -57,11 +57,13 @@ impl TestServer {
             data_dir: scratch.path().to_owned(),
             public_url: None,
             allow_hosts: Vec::new(),
+            allow_commands: Vec::new(),
             demo: true,
             demo_password: Some(Secret::new(DEMO_PASSWORD)),
             demo_screening_list: None,
             log_origin: Some("test.invalid/log".to_owned()),
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
+            override_review_hours: DEFAULT_OVERRIDE_REVIEW_HOURS,
         };
         change(&mut config);
         let running = app::start(&config).await.expect("it starts");

@@ -1,9 +1,11 @@
 //! A service of the test's own that steps call: it holds its answers until it is told to give them.
 
 use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use hms_act::config::AllowedHost;
 use serde_json::json;
+use std::collections::VecDeque;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
@@ -16,12 +18,18 @@ pub struct Heard {
     pub key: String,
     pub run: String,
     pub step: String,
+    /// Where it may report later.
+    pub callback: String,
 }
 
 struct State {
     heard: Mutex<Vec<Heard>>,
     count: watch::Sender<usize>,
     is_open: watch::Sender<bool>,
+    /// What the next calls are answered with; 200 when there is none left.
+    statuses: Mutex<VecDeque<u16>>,
+    /// Where each call is passed on to before it is answered.
+    behind: Option<String>,
 }
 
 pub struct TestService {
@@ -33,10 +41,21 @@ pub struct TestService {
 impl TestService {
     /// Listens on a loopback port, and holds what it is asked.
     pub fn start() -> TestService {
+        TestService::before(None)
+    }
+
+    /// In front of another service: whatever it is told to answer, the call was made.
+    pub fn before(behind: Option<String>) -> TestService {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound").to_string();
         let (count, is_open) = (watch::Sender::new(0), watch::Sender::new(false));
-        let state = Arc::new(State { heard: Mutex::new(Vec::new()), count, is_open });
+        let state = Arc::new(State {
+            heard: Mutex::new(Vec::new()),
+            count,
+            is_open,
+            statuses: Mutex::new(VecDeque::new()),
+            behind,
+        });
         let shared = web::Data::from(Arc::clone(&state));
         let server =
             HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(answer)));
@@ -67,6 +86,12 @@ impl TestService {
         self.state.is_open.send_replace(true);
     }
 
+    /// Answers the next calls with these statuses, at once.
+    pub fn answer_with(&self, statuses: &[u16]) {
+        self.state.statuses.lock().expect("no panic while held").extend(statuses);
+        self.open();
+    }
+
     /// Waits until it was called so often, in all.
     pub async fn called(&self, times: usize) {
         let mut count = self.state.count.subscribe();
@@ -87,11 +112,22 @@ impl Drop for TestService {
     }
 }
 
-async fn answer(req: HttpRequest, state: web::Data<State>) -> HttpResponse {
+async fn answer(req: HttpRequest, body: web::Bytes, state: web::Data<State>) -> HttpResponse {
     let header = |name: &str| {
         req.headers().get(name).map_or("", |value| value.to_str().unwrap_or_default()).to_owned()
     };
-    let heard = Heard { key: header("idempotency-key"), run: header("act-run"), step: header("act-step") };
+    let heard = Heard {
+        key: header("idempotency-key"),
+        run: header("act-run"),
+        step: header("act-step"),
+        callback: header("act-callback-url"),
+    };
+    if let Some(behind) = &state.behind {
+        let passed_on =
+            reqwest::Client::new().post(behind).body(body).header("content-type", "application/json");
+        let answered = passed_on.header("idempotency-key", &heard.key).send().await.expect("it answers");
+        assert!(answered.status().is_success(), "{}", answered.text().await.unwrap_or_default());
+    }
     let count = {
         let mut all = state.heard.lock().expect("no panic while held");
         all.push(heard);
@@ -99,5 +135,7 @@ async fn answer(req: HttpRequest, state: web::Data<State>) -> HttpResponse {
     };
     state.count.send_replace(count);
     let _ = state.is_open.subscribe().wait_for(|is_open| *is_open).await;
-    HttpResponse::Ok().json(json!({"done": true}))
+    let status = state.statuses.lock().expect("no panic while held").pop_front().unwrap_or(200);
+    let status = StatusCode::from_u16(status).expect("a status");
+    HttpResponse::build(status).json(json!({"done": true}))
 }

@@ -1,7 +1,7 @@
-use super::{AuthMethod, Permission, Principal, Resource, Role, Scope, allow};
+use super::{AuthMethod, Missing, Permission, Principal, Resource, Role, Scope, allow};
 use Permission::{
-    CancelRun, Decide, ManageUsers, ReadActions, ReadApprovals, ReadLog, ReadProtocols, ReadRun, StartRun,
-    WriteProtocols,
+    CancelRun, Decide, ManageUsers, MigrateRun, Override, ReadActions, ReadApprovals, ReadLog, ReadOverrides,
+    ReadProtocols, ReadRun, RerunRun, SendEvent, StartRun, SteerRun, Work, WriteProtocols,
 };
 use std::collections::BTreeSet;
 
@@ -33,8 +33,15 @@ fn every_role_holds_exactly_its_permissions() {
     // Columns in the order of Role::ALL: staff, supervisor, auditor, admin.
     let table = [
         (StartRun, [true, true, false, true]),
+        (SendEvent, [true, true, false, true]),
         (ReadRun, [true, true, true, true]),
         (CancelRun, [true, true, false, true]),
+        (Work, [true, true, false, true]),
+        (RerunRun, [true, true, false, true]),
+        (SteerRun, [false, true, false, true]),
+        (MigrateRun, [false, false, false, true]),
+        (ReadOverrides, [true, true, true, true]),
+        (Override, [false, true, false, true]),
         (ReadApprovals, [true, true, true, true]),
         (Decide, [false, true, false, true]),
         (ReadLog, [false, false, true, true]),
@@ -54,7 +61,8 @@ fn every_role_holds_exactly_its_permissions() {
 fn token_holds_no_more_than_its_user() {
     for role in Role::ALL {
         for (permission, everything) in
-            [StartRun, Decide, ReadLog, WriteProtocols, ManageUsers].map(|p| (p, token(role, &Scope::ALL)))
+            [StartRun, SteerRun, MigrateRun, Override, Decide, ReadLog, WriteProtocols, ManageUsers]
+                .map(|p| (p, token(role, &Scope::ALL)))
         {
             assert_eq!(
                 may(&everything, permission),
@@ -69,7 +77,20 @@ fn token_holds_no_more_than_its_user() {
 fn token_holds_no_more_than_its_scopes() {
     let reader = token(Role::Admin, &[Scope::RunsRead]);
     assert!(may(&reader, ReadRun) && may(&reader, ReadProtocols));
-    for permission in [StartRun, CancelRun, Decide, ReadLog, WriteProtocols, ReadActions, ManageUsers] {
+    for permission in [
+        StartRun,
+        CancelRun,
+        RerunRun,
+        SteerRun,
+        MigrateRun,
+        Work,
+        Override,
+        Decide,
+        ReadLog,
+        WriteProtocols,
+        ReadActions,
+        ManageUsers,
+    ] {
         assert!(!may(&reader, permission), "{permission:?}");
     }
     assert!(!may(&token(Role::Admin, &[]), ReadRun));
@@ -87,7 +108,10 @@ fn staff_see_their_own_runs_and_everybody_else_all() {
     let run_of = |started_by| Resource::Run { started_by };
     assert!(allow(&person(Role::Staff), ReadRun, run_of("somebody")).is_ok());
     assert!(allow(&person(Role::Staff), ReadRun, run_of("another")).is_err());
-    assert!(allow(&person(Role::Staff), CancelRun, run_of("another")).is_err());
+    for permission in [CancelRun, RerunRun] {
+        assert!(allow(&person(Role::Staff), permission, run_of("somebody")).is_ok(), "{permission:?}");
+        assert!(allow(&person(Role::Staff), permission, run_of("another")).is_err(), "{permission:?}");
+    }
     for role in [Role::Supervisor, Role::Auditor, Role::Admin] {
         assert!(allow(&person(role), ReadRun, run_of("another")).is_ok(), "{role:?}");
     }
@@ -96,13 +120,22 @@ fn staff_see_their_own_runs_and_everybody_else_all() {
 #[test]
 fn refusal_says_whether_role_or_token_lacks_it() {
     let role = allow(&person(Role::Staff), Decide, Resource::Any).expect_err("staff decide nothing");
-    assert_eq!(role.missing, Scope::ApprovalsDecide);
+    assert_eq!(role.missing, Missing::Scope(Scope::ApprovalsDecide));
     assert_eq!(role.message, "Your role (staff) does not hold the permission approvals:decide.");
     let scope = allow(&token(Role::Supervisor, &[Scope::RunsRead]), Decide, Resource::Any);
     assert_eq!(
         scope.expect_err("the token lacks it").message,
         "This token lacks the scope approvals:decide."
     );
+}
+
+#[test]
+fn where_the_scope_says_too_little_the_refusal_names_the_role() {
+    let pause = allow(&person(Role::Staff), SteerRun, Resource::Any).expect_err("staff steer nothing");
+    assert_eq!(pause.missing, Missing::Role(Role::Supervisor));
+    assert_eq!(pause.message, "This takes the role supervisor; yours is staff.");
+    let migrate = allow(&person(Role::Supervisor), MigrateRun, Resource::Any);
+    assert_eq!(migrate.expect_err("only admins migrate").missing, Missing::Role(Role::Admin));
 }
 
 #[test]

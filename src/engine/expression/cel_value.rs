@@ -1,24 +1,34 @@
 //! JSON to CEL and back, exactly: 64-bit integers stay integers.
 
 use super::kind_of;
+use super::variable::Reached;
 use cel::objects::{Key, Map};
 use serde_json::{Number, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub(super) fn from_json(value: &Value) -> cel::Value {
+pub(super) fn from_reached(value: &Reached<'_>) -> cel::Value {
+    match value {
+        Reached::Whole(value) => from_json(value),
+        Reached::Fields(fields) => map_of(fields.iter().copied()),
+    }
+}
+
+fn from_json(value: &Value) -> cel::Value {
     match value {
         Value::Null => cel::Value::Null,
         Value::Bool(flag) => cel::Value::Bool(*flag),
         Value::Number(number) => number_from_json(number),
         Value::String(text) => cel::Value::String(Arc::new(text.clone())),
         Value::Array(items) => cel::Value::List(Arc::new(items.iter().map(from_json).collect())),
-        Value::Object(map) => {
-            let entries: HashMap<Key, cel::Value> =
-                map.iter().map(|(key, item)| (Key::from(key.as_str()), from_json(item))).collect();
-            cel::Value::Map(Map { map: Arc::new(entries) })
-        }
+        Value::Object(map) => map_of(map.iter().map(|(key, item)| (key.as_str(), item))),
     }
+}
+
+fn map_of<'v>(fields: impl Iterator<Item = (&'v str, &'v Value)>) -> cel::Value {
+    let entries: HashMap<Key, cel::Value> =
+        fields.map(|(key, item)| (Key::from(key), from_json(item))).collect();
+    cel::Value::Map(Map { map: Arc::new(entries) })
 }
 
 fn number_from_json(number: &Number) -> cel::Value {

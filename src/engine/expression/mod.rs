@@ -5,14 +5,17 @@
 
 mod cel_value;
 mod template;
+mod variable;
 
-pub use template::Template;
+pub use template::{Piece, Template};
+pub use variable::{Names, Variable, flat};
 
 use cel::Program;
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
+use variable::{Reach, check_work, follow};
 
 /// The longest expression, in bytes.
 pub const MAX_EXPRESSION_BYTES: usize = 2_000;
@@ -24,8 +27,6 @@ pub const MAX_NESTED_MACROS: usize = 2;
 const MAX_BRACKETS: usize = 16;
 /// Operator characters and dots; a `?` counts four, because it nests.
 const MAX_OPERATORS: usize = 80;
-/// The most work an expression may ask for, in units of (evaluations of a macro's body × size of what it may build).
-const MAX_WORK: u64 = 64 << 20;
 
 /// Why an expression could not be read or evaluated. `message` is a sentence for the author.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,9 +42,6 @@ impl ExpressionError {
     }
 }
 
-/// The variables that an expression sees, for example `[("payload", &payload)]`.
-pub type Names<'a> = [(&'a str, &'a Value)];
-
 /// A compiled expression. Cloning shares the program.
 #[derive(Clone)]
 pub struct Expression {
@@ -53,10 +51,11 @@ pub struct Expression {
 
 #[derive(Clone)]
 enum Kind {
-    /// `payload.a.b`: read directly, without converting the payload; key order survives.
+    /// `payload.a.b`, `item`: read directly, without converting the payload; key order survives.
     Path(Arc<[String]>),
     Program {
         program: Arc<Program>,
+        reach: Arc<Reach>,
         nested_macros: usize,
         builds: bool,
     },
@@ -108,10 +107,9 @@ impl Expression {
         }
         let builds =
             source.contains('+') || source.contains('[') || source.contains('{') || source.contains("map(");
-        Ok(Expression {
-            source: source.into(),
-            kind: Kind::Program { program: Arc::new(program), nested_macros, builds },
-        })
+        let reach = Arc::new(Reach::of(program.expression()));
+        let kind = Kind::Program { program: Arc::new(program), reach, nested_macros, builds };
+        Ok(Expression { source: source.into(), kind })
     }
 
     pub fn source(&self) -> &str {
@@ -129,17 +127,18 @@ impl Expression {
         match &self.kind {
             Kind::Path(path) => {
                 let found = follow(path, names).map_err(failed)?;
-                let (bytes, _) = super::json::measure(found);
+                let (bytes, _) = super::json::measure(&found);
                 *room = room
                     .checked_sub(bytes)
                     .ok_or_else(|| failed("gave too much: results are limited to 16 MiB.".to_owned()))?;
-                Ok(found.clone())
+                Ok(found.into_owned())
             }
-            Kind::Program { program, nested_macros, builds } => {
-                check_work(names, *nested_macros, *builds).map_err(failed)?;
+            Kind::Program { program, reach, nested_macros, builds } => {
+                let reached = reach.within(names);
+                check_work(&reached, *nested_macros, *builds).map_err(failed)?;
                 let mut context = cel::Context::default();
-                for (name, value) in names {
-                    context.add_variable_from_value(*name, cel_value::from_json(value));
+                for (name, value) in &reached {
+                    context.add_variable_from_value(*name, cel_value::from_reached(value));
                 }
                 let value = program.execute(&context).map_err(|error| {
                     failed(format!("could not be evaluated: {}.", excerpt(&error.to_string())))
@@ -232,7 +231,7 @@ fn check_shape(source: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// `a.b.c`, with words only, and not a keyword or a literal of CEL.
+/// `a` or `a.b.c`, with words only, and not a keyword or a literal of CEL.
 fn plain_path(source: &str) -> Option<Vec<String>> {
     let words: Vec<String> = source.split('.').map(str::to_owned).collect();
     let word = |text: &String| {
@@ -241,33 +240,7 @@ fn plain_path(source: &str) -> Option<Vec<String>> {
             && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
             && !matches!(text.as_str(), "true" | "false" | "null" | "in")
     };
-    (words.len() > 1 && words.iter().all(word)).then_some(words)
-}
-
-fn follow<'v>(path: &[String], names: &Names<'v>) -> Result<&'v Value, String> {
-    let (first, rest) = path.split_first().ok_or("is empty.")?;
-    let mut value = names
-        .iter()
-        .find_map(|(name, value)| (name == first).then_some(*value))
-        .ok_or_else(|| format!("names `{first}`, which does not exist here."))?;
-    let mut so_far = first.clone();
-    for word in rest {
-        value = match value {
-            Value::Object(map) => map
-                .get(word)
-                .ok_or_else(|| format!("finds no `{word}` in {so_far}. It has: {}.", keys_of(map)))?,
-            other => return Err(format!("asks for `{word}` of {so_far}, which is {}.", kind_of(other))),
-        };
-        so_far = format!("{so_far}.{word}");
-    }
-    Ok(value)
-}
-
-fn keys_of(map: &serde_json::Map<String, Value>) -> String {
-    match map.len() {
-        0 => "nothing".to_owned(),
-        _ => excerpt(&map.keys().take(12).cloned().collect::<Vec<_>>().join(", ")),
-    }
+    words.iter().all(word).then_some(words)
 }
 
 /// How deep macros stand inside macros.
@@ -303,42 +276,6 @@ fn entry_parts(entry: &EntryExpr) -> Vec<&IdedExpr> {
     }
 }
 
-/// An upper bound of what an evaluation may cost, from the sizes of its variables; refuses before it hangs.
-fn check_work(names: &Names<'_>, nested_macros: usize, builds: bool) -> Result<(), String> {
-    if nested_macros == 0 {
-        return Ok(());
-    }
-    let (mut longest, mut bytes) = (1_u64, 0_u64);
-    for (_, value) in names {
-        measure(value, &mut longest, &mut bytes);
-    }
-    let rounds = longest.saturating_pow(nested_macros as u32);
-    // A body that builds texts or lists may copy the whole payload in each round.
-    let each = if builds { bytes.max(1) } else { 16 };
-    if rounds.saturating_mul(each) > MAX_WORK {
-        return Err(format!("would go {rounds} times over the payload. Use shorter lists or fewer macros."));
-    }
-    Ok(())
-}
-
-fn measure(value: &Value, longest: &mut u64, bytes: &mut u64) {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => *bytes += 8,
-        Value::String(text) => *bytes += text.len() as u64,
-        Value::Array(items) => {
-            *longest = (*longest).max(items.len() as u64);
-            items.iter().for_each(|item| measure(item, longest, bytes));
-        }
-        Value::Object(map) => {
-            *longest = (*longest).max(map.len() as u64);
-            map.iter().for_each(|(key, item)| {
-                *bytes += key.len() as u64;
-                measure(item, longest, bytes);
-            });
-        }
-    }
-}
-
 /// At most 200 characters, for messages.
 fn excerpt(text: &str) -> String {
     match text.char_indices().nth(200) {
@@ -353,7 +290,7 @@ mod tests {
     use serde_json::json;
 
     fn evaluate(source: &str, payload: Value) -> Result<Value, ExpressionError> {
-        Expression::compile(source, &["payload"])?.evaluate(&[("payload", &payload)])
+        Expression::compile(source, &["payload"])?.evaluate(&[("payload", (&payload).into())])
     }
 
     #[test]
@@ -394,7 +331,7 @@ mod tests {
     #[test]
     fn a_condition_must_be_true_or_false() {
         let expression = Expression::compile("payload.a + 1", &["payload"]).unwrap();
-        let error = expression.holds(&[("payload", &json!({"a": 1}))]).unwrap_err();
+        let error = expression.holds(&[("payload", (&json!({"a": 1})).into())]).unwrap_err();
         assert!(error.message.contains("true or false is needed"), "{error}");
     }
 

@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_whole_string_keeps_its_type_and_text_is_joined() {
         let payload = json!({"id": 123, "name": "Ada", "list": [1, 2]});
-        let names = [("payload", &payload)];
+        let names = [("payload", (&payload).into())];
         let template = json!({"id": "${payload.id}", "text": "Licence ${payload.id} of ${payload.name}", "l": ["${payload.list}"]});
         let resolved = resolve(&template, &names).unwrap();
         assert_eq!(resolved, json!({"id": 123, "text": "Licence 123 of Ada", "l": [[1, 2]]}));
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn braces_and_quotes_inside_an_expression_do_not_end_it() {
         let payload = json!({});
-        let resolved = resolve(&json!("${ {'a}': '}'}['a}'] }"), &[("payload", &payload)]).unwrap();
+        let resolved = resolve(&json!("${ {'a}': '}'}['a}'] }"), &[("payload", (&payload).into())]).unwrap();
         assert_eq!(resolved, json!("}"));
     }
 
@@ -199,6 +199,6 @@ mod tests {
     #[test]
     fn a_list_inside_a_text_is_an_error() {
         let payload = json!({"l": [1]});
-        assert!(resolve(&json!("x ${payload.l}"), &[("payload", &payload)]).is_err());
+        assert!(resolve(&json!("x ${payload.l}"), &[("payload", (&payload).into())]).is_err());
     }
 }

@@ -1,22 +1,21 @@
 //! A batch in the making: commands grouped by run, decided one after the other, their entries sealed.
 
-use super::super::dispatch::Work;
+mod orders;
+
 use super::super::runs::RunCache;
 use super::super::{Done, NewRun, Refused, Reply, Request};
 use super::Parts;
 use crate::audit::Hash;
 use crate::audit::entry::{Draft, Sealed, seal};
-use crate::engine::command::{Actor, Command, Context, StartRun};
+use crate::engine::command::{Actor, Command, Context, Numbers, StartRun};
 use crate::engine::decide::{Decided, decide, start};
-use crate::engine::effects;
-use crate::engine::event::{EventKind, Recorded};
+use crate::engine::event::Recorded;
 use crate::engine::ids::{ApprovalId, InstanceId, RunId};
-use crate::engine::state::Run;
 use crate::store::Connection;
-use crate::store::batch::Member;
+use crate::store::batch::{Member, Written};
 use crate::store::error::StoreError;
 use crate::store::registry::Snapshot;
-use crate::store::runs::Loaded;
+use crate::store::runs::{self, Loaded};
 use chrono::Utc;
 use indexmap::IndexMap;
 use rand::Rng;
@@ -81,7 +80,7 @@ impl<'a> Batch<'a> {
     /// Decides a request. Refusals are answered at once; the others wait for the transaction.
     pub fn add(&mut self, connection: &mut Connection, request: Request) {
         match request {
-            Request::Start { new, reply } => self.add_start(new, reply),
+            Request::Start { new, reply } => self.add_start(connection, new, reply),
             Request::Act { run, command, actor, reply } => {
                 self.add_act(connection, run, command, actor, reply)
             }
@@ -94,14 +93,14 @@ impl<'a> Batch<'a> {
         (groups.collect(), self.read_failed)
     }
 
-    fn add_start(&mut self, new: Box<NewRun>, reply: Reply) {
+    fn add_start(&mut self, connection: &mut Connection, new: Box<NewRun>, reply: Reply) {
         if let Some(key) = &new.key {
             let place = (key.actor.clone(), key.key.clone());
             if let Some(first) = self.keys.get(&place).copied() {
                 return self.join_start(first, new, reply);
             }
         }
-        let Some(id) = self.run_ids.pop_front() else {
+        let Some(id) = new.id.map(|id| id.0).or_else(|| self.run_ids.pop_front()) else {
             let _ = reply.send(Err(Refused::Unavailable));
             return;
         };
@@ -113,10 +112,21 @@ impl<'a> Batch<'a> {
             protocol_ref: new.protocol_ref.clone(),
             protocol: Arc::clone(&new.protocol),
             payload: new.payload.clone(),
-            salt: new_salt(),
+            salt: new.salt.unwrap_or_else(new_salt),
+            started_by: new.started_by.clone(),
+            parent: new.parent.clone(),
+            rerun: new.rerun.clone(),
         };
         let actor = new.actor.clone();
-        let decided = self.with_context(&actor, |context| start(command, context));
+        let decided = self.with_context(connection, &actor, |context| start(command.clone(), context));
+        let decided = match decided {
+            Ok(Ok(decided)) => decided,
+            Ok(Err(rejection)) => {
+                let _ = reply.send(Err(Refused::Rejected(rejection)));
+                return;
+            }
+            Err(error) => return self.could_not_read(RunId(id), &error, reply),
+        };
         let member = Member {
             start_key: new.key.clone(),
             before: None,
@@ -163,14 +173,21 @@ impl<'a> Batch<'a> {
             }
         }
         let Some(run) = self.groups.get(&id).map(|group| Arc::clone(&group.member.run)) else { return };
-        let mut decided = self.with_context(&actor, |context| decide(&run, command.clone(), context));
+        let decided = self.with_context(connection, &actor, |context| decide(&run, command.clone(), context));
+        let mut decided = match decided {
+            Ok(decided) => decided,
+            Err(error) => return self.could_not_read(id, &error, reply),
+        };
         let unsure = self.groups.get(&id).is_some_and(|group| group.member.events.is_empty());
         if decided.is_err() && unsure {
             // Refused on what may be an old state: only the stored one counts.
             match self.parts.runs.load(connection, id) {
                 Ok(Some(loaded)) if loaded.run.version != run.version => {
-                    decided =
-                        self.with_context(&actor, |context| decide(&loaded.run, command.clone(), context));
+                    let again = |context: &mut Context<'_>| decide(&loaded.run, command.clone(), context);
+                    decided = match self.with_context(connection, &actor, again) {
+                        Ok(decided) => decided,
+                        Err(error) => return self.could_not_read(id, &error, reply),
+                    };
                     self.groups.insert(id, Group::of(loaded));
                 }
                 Ok(_) => {}
@@ -210,18 +227,55 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn with_context<T>(&mut self, actor: &Actor, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
-        let approval_ids = &mut *self.approval_ids;
-        // `prepare` drew one for each request; 0 would break the primary key rather than be wrong silently.
-        let mut draw = || ApprovalId(approval_ids.pop_front().unwrap_or(0));
-        let mut context = Context {
-            now: Utc::now(),
-            actor,
-            catalog: self.catalog.as_ref(),
-            instance: self.instance,
-            draw_approval: &mut draw,
-        };
-        act(&mut context)
+    /// Decides with numbers enough: a command may open more approvals than were drawn for it, and then it is decided
+    /// once more, which changes nothing, for the engine is pure.
+    fn with_context<T>(
+        &mut self,
+        connection: &mut Connection,
+        actor: &Actor,
+        act: impl Fn(&mut Context<'_>) -> T,
+    ) -> Result<T, StoreError> {
+        let now = Utc::now();
+        loop {
+            let mut drawn = Drawn { approvals: 0, runs: 0, batch: self };
+            let (catalog, instance) = (Arc::clone(&drawn.batch.catalog), drawn.batch.instance);
+            let mut context =
+                Context { now, actor, catalog: catalog.as_ref(), instance, numbers: &mut drawn };
+            let decided = act(&mut context);
+            let (approvals, runs) = (drawn.approvals, drawn.runs);
+            if approvals <= self.approval_ids.len() && runs <= self.run_ids.len() {
+                self.approval_ids.drain(..approvals);
+                self.run_ids.drain(..runs);
+                return Ok(decided);
+            }
+            if approvals > self.approval_ids.len() {
+                let more = (approvals - self.approval_ids.len()) as i64;
+                self.approval_ids.extend(runs::draw_approval_ids(connection, more)?);
+            }
+            if runs > self.run_ids.len() {
+                let more = (runs - self.run_ids.len()) as i64;
+                self.run_ids.extend(runs::draw_run_ids(connection, more)?);
+            }
+        }
+    }
+}
+
+/// Numbers as one decision draws them. Those beyond what is at hand are 0, and the decision is taken again.
+struct Drawn<'a, 'b> {
+    approvals: usize,
+    runs: usize,
+    batch: &'a mut Batch<'b>,
+}
+
+impl Numbers for Drawn<'_, '_> {
+    fn approval(&mut self) -> ApprovalId {
+        self.approvals += 1;
+        ApprovalId(self.batch.approval_ids.get(self.approvals - 1).copied().unwrap_or(0))
+    }
+
+    fn run(&mut self) -> RunId {
+        self.runs += 1;
+        RunId(self.batch.run_ids.get(self.runs - 1).copied().unwrap_or(0))
     }
 }
 
@@ -233,6 +287,13 @@ impl Group {
         Group { member, head: loaded.head, callers: Vec::new() }
     }
 
+    /// A new run whose number nobody knows yet: if it is not written, another may have it.
+    pub fn drew_its_number(&self) -> bool {
+        let drawn =
+            |caller: &Caller| matches!(&caller.request, Request::Start { new, .. } if new.id.is_none());
+        self.member.before.is_none() && self.callers.iter().any(drawn)
+    }
+
     /// Commands that are in it.
     pub fn commands(&self) -> usize {
         self.callers.len()
@@ -240,31 +301,6 @@ impl Group {
 
     pub fn loaded(&self) -> Loaded {
         Loaded { run: Arc::clone(&self.member.run), head: self.head }
-    }
-
-    /// What the committed state asks of the world: attempts that began, and runs whose attempts must stop.
-    pub fn work(&self) -> Vec<Work> {
-        let run: &Run = &self.member.run;
-        if run.status.is_final() {
-            let stops = self
-                .member
-                .events
-                .iter()
-                .any(|recorded| matches!(recorded.event.kind, EventKind::StepCancelled { .. }));
-            return if stops { vec![Work::Stop(run.id)] } else { Vec::new() };
-        }
-        let began = |recorded: &&Recorded| {
-            matches!(recorded.event.kind, EventKind::StepStarted { instance: Some(_), .. })
-        };
-        let began = self.member.events.iter().filter(began);
-        let attempts = began.filter_map(|recorded| {
-            let path = recorded.event.step.as_ref()?;
-            let step = run.steps.get(path).filter(|step| Some(step.attempt) == recorded.event.attempt)?;
-            effects::attempt(run, path, step)
-        });
-        attempts
-            .map(|attempt| Work::Start { run: Arc::clone(&self.member.run), attempt: Box::new(attempt) })
-            .collect()
     }
 
     pub fn acknowledge(self) {
@@ -285,6 +321,16 @@ impl Group {
 
     pub fn into_requests(self) -> Vec<Request> {
         self.callers.into_iter().map(|caller| caller.request).collect()
+    }
+
+    /// Its start was refused by what else is there.
+    pub fn refuse_start(self, outcome: &Written) {
+        let slot = self.member.run.slot.clone();
+        let refused = || match (outcome, &slot) {
+            (Written::Full, Some(slot)) => Refused::Full { key: slot.key.clone(), limit: slot.limit },
+            _ => Refused::NotWanted,
+        };
+        self.into_requests().into_iter().for_each(|request| request.refuse(refused()));
     }
 
     /// The key was used before: the same body gets the same run, another body is refused.

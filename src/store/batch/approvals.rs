@@ -1,64 +1,154 @@
-//! The approvals that a batch opens, decides or closes.
+//! The approvals that a batch opens, moves on, decides or closes.
 
 use super::Member;
-use crate::engine::event::EventKind;
-use crate::engine::state::{Choice, Run, StepStatus};
+use crate::engine::event::{EventKind, Recorded};
+use crate::engine::ids::StepPath;
+use crate::engine::state::{Approval, Choice, Run, StepStatus};
 use crate::store::error::StoreError;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bool, Jsonb, Nullable, Text, Timestamptz};
-use serde_json::Value;
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+/// The events of these members that concern a step, each with its run.
+fn of_steps<'a>(members: &'a [&Member]) -> impl Iterator<Item = (&'a Run, &'a StepPath, &'a Recorded)> {
+    let events =
+        members.iter().flat_map(|member| member.events.iter().map(move |recorded| (member, recorded)));
+    events
+        .filter_map(|(member, recorded)| Some((member.run.as_ref(), recorded.event.step.as_ref()?, recorded)))
+}
 
 pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
-    struct Opened<'a> {
-        run: &'a Run,
-        step: &'a str,
-        at: DateTime<Utc>,
-        kind: &'a EventKind,
-    }
-    let opened: Vec<Opened<'_>> = members
-        .iter()
-        .flat_map(|member| member.events.iter().map(move |recorded| (member, recorded)))
-        .filter(|(_, recorded)| matches!(recorded.event.kind, EventKind::ApprovalOpened { .. }))
-        .filter_map(|(member, recorded)| {
-            let step = recorded.event.step.as_ref()?.as_str();
-            Some(Opened { run: &member.run, step, at: recorded.at, kind: &recorded.event.kind })
-        })
+    let opened: Vec<(&Run, &StepPath, &Recorded)> = of_steps(members)
+        .filter(|(_, _, recorded)| matches!(recorded.event.kind, EventKind::ApprovalOpened { .. }))
         .collect();
     if opened.is_empty() {
         return Ok(());
     }
-    let (mut ids, mut titles, mut approvers, mut four_eyes, mut due) =
-        (vec![], vec![], vec![], vec![], vec![]);
-    for row in &opened {
-        if let EventKind::ApprovalOpened { approval, title, approvers: who, four_eyes: eyes, due_at } =
-            row.kind
+    let (mut ids, mut titles, mut approvers, mut quorums) = (vec![], vec![], vec![], vec![]);
+    let (mut four_eyes, mut due) = (vec![], vec![]);
+    for (_, _, recorded) in &opened {
+        if let EventKind::ApprovalOpened {
+            approval,
+            title,
+            approvers: who,
+            quorum,
+            four_eyes: eyes,
+            due_at,
+            ..
+        } = &recorded.event.kind
         {
             ids.push(approval.0);
             titles.push(title.as_str());
-            approvers.push(serde_json::json!(who));
+            approvers.push(json!(who));
+            quorums.push(*quorum as i32);
             four_eyes.push(*eyes);
             due.push(*due_at);
         }
     }
     diesel::sql_query(
-        "INSERT INTO approvals (run_id, id, step, title, status, approvers, four_eyes, run_starter,
+        "INSERT INTO approvals (run_id, id, step, title, status, approvers, quorum, four_eyes, run_starter,
             protocol_name, opened_at, due_at)
-         SELECT r, i, s, t, 'pending', a, f, sb, pn, o, d
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS n (r, i, s, t, a, f, sb, pn, o, d)",
+         SELECT r, i, s, t, 'pending', a, q, f, sb, pn, o, d
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS n (r, i, s, t, a, q, f, sb, pn, o, d)",
     )
-    .bind::<Array<BigInt>, _>(opened.iter().map(|row| row.run.id.0).collect::<Vec<_>>())
+    .bind::<Array<BigInt>, _>(opened.iter().map(|(run, ..)| run.id.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(ids)
-    .bind::<Array<Text>, _>(opened.iter().map(|row| row.step).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(opened.iter().map(|(_, step, _)| step.as_str()).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(titles)
     .bind::<Array<Jsonb>, _>(approvers)
+    .bind::<Array<Integer>, _>(quorums)
     .bind::<Array<Bool>, _>(four_eyes)
-    .bind::<Array<Text>, _>(opened.iter().map(|row| row.run.started_by.as_str()).collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(opened.iter().map(|row| row.run.protocol_ref.name.as_str()).collect::<Vec<_>>())
-    .bind::<Array<Timestamptz>, _>(opened.iter().map(|row| row.at).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(opened.iter().map(|(run, ..)| run.started_by.as_str()).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(opened.iter().map(|(run, ..)| run.protocol_ref.name.as_str()).collect::<Vec<_>>())
+    .bind::<Array<Timestamptz>, _>(opened.iter().map(|(_, _, recorded)| recorded.at).collect::<Vec<_>>())
     .bind::<Array<Nullable<Timestamptz>>, _>(due)
     .execute(connection)?;
+    close_asked_again(connection, &opened)
+}
+
+/// Of a question that was asked again only the latest can be answered.
+fn close_asked_again(
+    connection: &mut PgConnection,
+    opened: &[(&Run, &StepPath, &Recorded)],
+) -> Result<(), StoreError> {
+    let mut latest: HashMap<(i64, &str), i64> = HashMap::new();
+    for (run, step, recorded) in opened {
+        if let EventKind::ApprovalOpened { approval, again: true, .. } = &recorded.event.kind {
+            latest.insert((run.id.0, step.as_str()), approval.0);
+        }
+    }
+    if latest.is_empty() {
+        return Ok(());
+    }
+    diesel::sql_query(
+        "UPDATE approvals SET status = 'closed' FROM unnest($1, $2, $3) AS n (r, s, i)
+         WHERE approvals.run_id = n.r AND approvals.step = n.s AND approvals.id <> n.i
+           AND approvals.status = 'pending'",
+    )
+    .bind::<Array<BigInt>, _>(latest.keys().map(|(run, _)| *run).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(latest.keys().map(|(_, step)| *step).collect::<Vec<_>>())
+    .bind::<Array<BigInt>, _>(latest.values().copied().collect::<Vec<_>>())
+    .execute(connection)?;
     Ok(())
+}
+
+/// An approval that is on its way: votes came, or more people may decide.
+struct Moved<'a> {
+    run_id: i64,
+    approval: &'a Approval,
+    reminded_at: Option<DateTime<Utc>>,
+    escalated_at: Option<DateTime<Utc>>,
+}
+
+pub(super) fn move_on(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
+    let mut moved: HashMap<i64, Moved<'_>> = HashMap::new();
+    for (run, step, recorded) in of_steps(members) {
+        let (id, reminded_at, escalated_at) = match &recorded.event.kind {
+            EventKind::ApprovalVoted { approval, .. } => (*approval, None, None),
+            EventKind::ApprovalReminded { approval, .. } => (*approval, Some(recorded.at), None),
+            EventKind::ApprovalEscalated { approval, .. } => (*approval, None, Some(recorded.at)),
+            _ => continue,
+        };
+        // One that was asked again since is closed: nobody votes there any more.
+        let now = run.steps.get(step).and_then(|step| step.approval.as_ref()).filter(|now| now.id == id);
+        let Some(approval) = now else { continue };
+        let row = moved.entry(id.0).or_insert(Moved {
+            run_id: run.id.0,
+            approval,
+            reminded_at: None,
+            escalated_at: None,
+        });
+        row.reminded_at = reminded_at.or(row.reminded_at);
+        row.escalated_at = row.escalated_at.or(escalated_at);
+    }
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<&Moved<'_>> = moved.values().collect();
+    diesel::sql_query(
+        "UPDATE approvals SET votes = n.v, approvers = n.a, reminded_at = coalesce(n.ra, approvals.reminded_at),
+            escalated_at = coalesce(approvals.escalated_at, n.ea)
+         FROM unnest($1, $2, $3, $4, $5, $6) AS n (r, i, v, a, ra, ea)
+         WHERE approvals.run_id = n.r AND approvals.id = n.i",
+    )
+    .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.run_id).collect::<Vec<_>>())
+    .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.approval.id.0).collect::<Vec<_>>())
+    .bind::<Array<Jsonb>, _>(rows.iter().map(|row| votes(row.approval)).collect::<Vec<_>>())
+    .bind::<Array<Jsonb>, _>(rows.iter().map(|row| json!(row.approval.approvers)).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Timestamptz>>, _>(rows.iter().map(|row| row.reminded_at).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Timestamptz>>, _>(rows.iter().map(|row| row.escalated_at).collect::<Vec<_>>())
+    .execute(connection)?;
+    Ok(())
+}
+
+fn votes(approval: &Approval) -> Value {
+    let votes = approval.votes.iter().map(|vote| {
+        let at = vote.at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+        json!({"by": vote.by, "at": at, "reason": vote.reason, "form": vote.form})
+    });
+    votes.collect()
 }
 
 /// An approval that nobody can decide any more.
@@ -72,34 +162,34 @@ struct Ended<'a> {
     form: Option<&'a Value>,
 }
 
-/// The approvals that these events decided, or whose step was cancelled with its run.
-fn ended(member: &Member) -> impl Iterator<Item = Ended<'_>> {
-    member.events.iter().filter_map(|recorded| {
-        let step = member.run.steps.get(recorded.event.step.as_ref()?)?;
-        let (run_id, id) = (member.run.id.0, step.approval.as_ref()?.id.0);
-        if let EventKind::ApprovalDecided { decision, reason, form, .. } = &recorded.event.kind {
-            let status = match decision {
-                Choice::Approve => "approved",
-                Choice::Reject => "rejected",
-            };
-            let (by, at) = (Some(recorded.actor.as_str()), Some(recorded.at));
-            return Some(Ended {
-                run_id,
-                id,
-                status,
-                by,
-                at,
-                reason: reason.as_deref(),
-                form: form.as_ref(),
-            });
-        }
-        let closed = Ended { run_id, id, status: "closed", by: None, at: None, reason: None, form: None };
-        (step.status == StepStatus::Cancelled).then_some(closed)
-    })
+/// The approvals that these events decided, or whose step was cancelled or passed over.
+fn ended<'a>((run, step, recorded): (&'a Run, &'a StepPath, &'a Recorded)) -> Option<Ended<'a>> {
+    let run_id = run.id.0;
+    if let EventKind::ApprovalDecided { approval, decision, reason, form, .. } = &recorded.event.kind {
+        let status = match decision {
+            Choice::Approve => "approved",
+            Choice::Reject => "rejected",
+            Choice::Return => "returned",
+        };
+        let (by, at) = (Some(recorded.actor.as_str()), Some(recorded.at));
+        return Some(Ended {
+            run_id,
+            id: approval.0,
+            status,
+            by,
+            at,
+            reason: reason.as_deref(),
+            form: form.as_ref(),
+        });
+    }
+    let step = run.steps.get(step)?;
+    let id = step.approval.as_ref()?.id.0;
+    let over = matches!(step.status, StepStatus::Cancelled | StepStatus::Skipped | StepStatus::Failed);
+    over.then_some(Ended { run_id, id, status: "closed", by: None, at: None, reason: None, form: None })
 }
 
 pub(super) fn end(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
-    let ended: Vec<Ended<'_>> = members.iter().flat_map(|member| ended(member)).collect();
+    let ended: Vec<Ended<'_>> = of_steps(members).filter_map(ended).collect();
     if ended.is_empty() {
         return Ok(());
     }

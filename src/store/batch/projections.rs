@@ -16,10 +16,11 @@ pub(super) fn insert(connection: &mut PgConnection, members: &[&Member]) -> Resu
     }
     diesel::sql_query(
         "INSERT INTO runs (run_id, protocol_id, protocol_version, protocol_name, started_by, subject, salt,
-            created_at, status, current_step, stalled, version, instances, updated_at, closed_at)
-         SELECT r, p, pv, pn, sb, su, sa, ca, st, cs, stalled, v, i::bigint[], ua, cl
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-            AS n (r, p, pv, pn, sb, su, sa, ca, st, cs, stalled, v, i, ua, cl)",
+            created_at, status, current_step, stalled, version, instances, updated_at, closed_at, lineage,
+            parent_run_id)
+         SELECT r, p, pv, pn, sb, su, sa, ca, st, cs, stalled, v, i::bigint[], ua, cl, l, pr
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+            AS n (r, p, pv, pn, sb, su, sa, ca, st, cs, stalled, v, i, ua, cl, l, pr)",
     )
     .bind::<Array<BigInt>, _>(new.iter().map(|run| run.id.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(new.iter().map(|run| run.protocol_ref.id).collect::<Vec<_>>())
@@ -38,6 +39,10 @@ pub(super) fn insert(connection: &mut PgConnection, members: &[&Member]) -> Resu
     .bind::<Array<Text>, _>(new.iter().map(|run| instances(run)).collect::<Vec<_>>())
     .bind::<Array<Timestamptz>, _>(new.iter().map(|run| run.updated_at).collect::<Vec<_>>())
     .bind::<Array<Nullable<Timestamptz>>, _>(new.iter().map(|run| run.closed_at).collect::<Vec<_>>())
+    .bind::<Array<BigInt>, _>(new.iter().map(|run| run.lineage.0).collect::<Vec<_>>())
+    .bind::<Array<Nullable<BigInt>>, _>(
+        new.iter().map(|run| run.parent.as_ref().map(|parent| parent.run.0)).collect::<Vec<_>>(),
+    )
     .execute(connection)?;
     Ok(())
 }
@@ -50,8 +55,9 @@ pub(super) fn update(connection: &mut PgConnection, members: &[&Member]) -> Resu
     }
     diesel::sql_query(
         "UPDATE runs SET status = n.st, current_step = n.cs, stalled = n.stalled, version = n.v,
-            instances = n.i::bigint[], updated_at = n.ua, closed_at = n.cl
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n (r, st, cs, stalled, v, i, ua, cl)
+            instances = n.i::bigint[], updated_at = n.ua, closed_at = n.cl, protocol_version = n.pv,
+            protocol_name = n.pn
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS n (r, st, cs, stalled, v, i, ua, cl, pv, pn)
          WHERE runs.run_id = n.r",
     )
     .bind::<Array<BigInt>, _>(old.iter().map(|run| run.id.0).collect::<Vec<_>>())
@@ -62,6 +68,8 @@ pub(super) fn update(connection: &mut PgConnection, members: &[&Member]) -> Resu
     .bind::<Array<Text>, _>(old.iter().map(|run| instances(run)).collect::<Vec<_>>())
     .bind::<Array<Timestamptz>, _>(old.iter().map(|run| run.updated_at).collect::<Vec<_>>())
     .bind::<Array<Nullable<Timestamptz>>, _>(old.iter().map(|run| run.closed_at).collect::<Vec<_>>())
+    .bind::<Array<Integer>, _>(old.iter().map(|run| run.protocol_ref.version).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(old.iter().map(|run| run.protocol_ref.name.as_str()).collect::<Vec<_>>())
     .execute(connection)?;
     Ok(())
 }

@@ -9,7 +9,8 @@ use super::query::Query;
 use super::runs::time;
 use super::{page, path_id, signed_body};
 use crate::auth::policy::{Permission, Resource, sees_all_runs};
-use crate::engine::state::Choice;
+use crate::engine::ids::ApprovalId;
+use crate::engine::state::{Choice, Run};
 use crate::store::approvals::{self, ApprovalFilter, ApprovalRow};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
@@ -60,13 +61,18 @@ pub async fn decide(
     let (who, body) = signed_body(&req, payload).await?;
     let id = path_id(&path, "an approval")?;
     let (choice, reason, form) = Fields::read(body, |fields| {
-        let choice = match fields.required_choice("decision", &["approve", "reject"]) {
+        let choice = match fields.required_choice("decision", &["approve", "reject", "return"]) {
             "reject" => Choice::Reject,
+            "return" => Choice::Return,
             _ => Choice::Approve,
         };
         let reason = fields.optional_text("reason", acts::MAX_REASON);
-        if choice == Choice::Reject && reason.is_none() {
-            fields.error("reason", "is required to reject: say why");
+        match choice {
+            Choice::Reject if reason.is_none() => fields.error("reason", "is required to reject: say why"),
+            Choice::Return if reason.is_none() => {
+                fields.error("reason", "is required to send the work back: say what should change");
+            }
+            Choice::Approve | Choice::Reject | Choice::Return => {}
         }
         (choice, reason, fields.optional_object("form").map(Value::Object))
     })?;
@@ -77,7 +83,21 @@ pub async fn decide(
         "decision": choice.as_str(),
         "decided_by": who.user,
         "run_status": run.status.as_str(),
+        "approval": standing(&run, ApprovalId(id)),
     })))
+}
+
+/// How an approval stands after a decision: it may need more of them.
+fn standing(run: &Run, id: ApprovalId) -> Value {
+    let Some((_, _, approval)) = run.approval(id) else { return Value::Null };
+    let status = match approval.decision.as_ref().map(|decision| decision.choice) {
+        None => "pending",
+        Some(Choice::Approve) => "approved",
+        Some(Choice::Reject) => "rejected",
+        Some(Choice::Return) => "returned",
+    };
+    let last = approval.decision.as_ref().is_some_and(|decision| decision.choice == Choice::Approve);
+    json!({"status": status, "votes": approval.votes.len() + usize::from(last), "quorum": approval.quorum})
 }
 
 fn as_json(row: &ApprovalRow) -> Value {
@@ -89,10 +109,14 @@ fn as_json(row: &ApprovalRow) -> Value {
         "status": row.status,
         "protocol_name": row.protocol_name,
         "approvers": row.approvers,
+        "quorum": row.quorum,
+        "votes": row.votes,
         "four_eyes": row.four_eyes,
         "started_by": row.run_starter,
         "opened_at": time(row.opened_at),
         "due_at": row.due_at.map(time),
+        "reminded_at": row.reminded_at.map(time),
+        "escalated_at": row.escalated_at.map(time),
         "decided_by": row.decided_by,
         "decided_at": row.decided_at.map(time),
         "reason": row.reason,

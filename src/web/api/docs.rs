@@ -1,10 +1,12 @@
-//! `/openapi.json`, and `/docs`, where people read and try it (Swagger UI). Nothing here is secret.
+//! `/openapi.json`, the JSON Schema of protocols, and `/docs`, where people read and try it (Swagger UI). Nothing here is secret.
 
 use super::super::problem::AppError;
 use super::openapi;
+use super::query::Query;
+use crate::engine::protocol::JSON_SCHEMA;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, LOCATION};
 use actix_web::web::{self, ServiceConfig, get};
-use actix_web::{HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, Responder};
 use askama::Template;
 use std::sync::{Arc, LazyLock};
 use utoipa_swagger_ui::Config;
@@ -27,6 +29,14 @@ pub fn routes(config: &mut ServiceConfig) {
 /// `GET /openapi.json`
 pub async fn document() -> impl Responder {
     HttpResponse::Ok().insert_header(FRESH).content_type("application/json").body(openapi::json())
+}
+
+/// `GET /acts/protocol.schema.json`
+pub async fn protocol_schema(req: HttpRequest) -> Result<HttpResponse, AppError> {
+    Query::of(&req)?.finish()?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header(FRESH).content_type("application/schema+json");
+    Ok(response.body(JSON_SCHEMA))
 }
 
 /// The page's files are beside it.

@@ -1,15 +1,21 @@
 //! The JSON API, under `/acts` and `/hitl`. One file for each noun; every URL is in [`super::routes`].
 
 pub mod approvals;
+pub mod callbacks;
 pub mod docs;
+pub mod events;
 pub mod log;
 pub mod openapi;
+pub mod overrides;
 pub mod protocols;
 pub mod query;
 pub mod registry;
 pub mod replay;
+pub mod run_acts;
 pub mod runs;
+pub mod schedules;
 pub mod service;
+pub mod work;
 
 use super::json::{Fields, parse_object};
 use super::principal::{authenticate, doors};

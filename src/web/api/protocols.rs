@@ -1,6 +1,6 @@
 //! `/acts/protocols`: the list, one with its versions, writing and checking.
 
-use super::super::authoring::{check_definition, create_protocol, save_protocol};
+use super::super::authoring::{Own, check_definition, create_protocol, save_protocol};
 use super::super::json::Fields;
 use super::super::principal::authenticate;
 use super::super::problem::AppError;
@@ -134,10 +134,10 @@ pub async fn validate(
 ) -> Result<HttpResponse, AppError> {
     let (who, body) = signed_body(&req, payload).await?;
     site.permit(&who, Permission::ReadProtocols, Resource::Any).await?;
-    let (_, definition) = Fields::read(body, |fields| {
+    let (name, definition) = Fields::read(body, |fields| {
         (fields.optional_text("name", 200), Value::Object(fields.required_object("definition")))
     })?;
-    let errors = check_definition(&site, &definition, "$.definition").await?;
+    let errors = check_definition(&site, &definition, "$.definition", Own { id: None, name }).await?;
     if errors.is_empty() {
         return Ok(HttpResponse::Ok().json(json!({"valid": true, "errors": []})));
     }

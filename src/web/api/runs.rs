@@ -1,4 +1,4 @@
-//! `/acts/run` and `/acts/runs`: start, look, list, stop.
+//! `/acts/run` and `/acts/runs`: start, look, list.
 
 use super::super::acts;
 use super::super::json::Fields;
@@ -6,11 +6,12 @@ use super::super::principal::authenticate;
 use super::super::problem::AppError;
 use super::super::site::Site;
 use super::query::Query;
-use super::{page, path_id, reason, signed_body};
+use super::{page, path_id, signed_body};
 use crate::auth::policy::{Permission, Resource, sees_all_runs};
 use crate::engine::ids::RunId;
+use crate::engine::ids::StepPath;
 use crate::engine::json::{canonical, with_safe_integers};
-use crate::engine::state::{Run, RunStatus, Step};
+use crate::engine::state::{Run, RunStatus, Step, Waits};
 use crate::scheduler::stopped;
 use crate::store::batch::StartKey;
 use crate::store::runs::{self, RunFilter, RunRow};
@@ -48,7 +49,11 @@ pub async fn start(
 }
 
 /// `Idempotency-Key`, with the hash of the body that it stands for.
-fn start_key(req: &HttpRequest, user: &str, body: &Map<String, Value>) -> Result<Option<StartKey>, AppError> {
+pub(super) fn start_key(
+    req: &HttpRequest,
+    user: &str,
+    body: &Map<String, Value>,
+) -> Result<Option<StartKey>, AppError> {
     let Some(value) = req.headers().get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().unwrap_or_default().trim();
     if key.is_empty() || key.len() > 255 {
@@ -103,6 +108,7 @@ pub fn as_json(run: &Run) -> Value {
         "protocol_version": run.protocol_ref.version,
         "protocol_name": run.protocol_ref.name,
         "status": run.status.as_str(),
+        "ending": run.ending.as_ref().map(|ending| ending.outcome.as_str()),
         "current_step": current.first(),
         "current_steps": current,
         "stalled": run.is_stalled(),
@@ -111,9 +117,48 @@ pub fn as_json(run: &Run) -> Value {
         "updated_at": time(run.updated_at),
         "ended_at": run.closed_at.map(time),
         "reason": run.note,
+        "parent": run.parent.as_ref().map(|parent| json!({"run_id": parent.run, "step": parent.step.as_str()})),
+        "rerun_of": run.rerun_of,
+        "override": run.overridden.as_ref().map(|filed| json!({
+            "id": filed.id,
+            "action": filed.action.as_str(),
+            "filed_by": filed.filed_by,
+            "review_until": time(filed.review_until),
+        })),
         "payload": *run.payload,
+        "steps": run.steps.iter().map(|(path, step)| step_as_json(path, step)).collect::<Vec<_>>(),
         "log": mini_log(run),
     })
+}
+
+/// A step that has begun, as it stands.
+fn step_as_json(path: &StepPath, step: &Step) -> Value {
+    json!({
+        "step": path.as_str(),
+        "status": step.status.as_str(),
+        "attempt": step.attempt,
+        "round": path.round(),
+        "waits": step.waits.as_ref().filter(|_| step.status.is_open()).map(|waits| waits_as_json(waits, step)),
+        "approval": step.approval.as_ref().map(|approval| approval.id),
+        "subrun": step.subrun,
+        "carried": step.carried,
+        "undone": step.undone,
+        "stalled": step.stalled,
+        "note": step.note,
+    })
+}
+
+fn waits_as_json(waits: &Waits, step: &Step) -> Value {
+    match waits {
+        Waits::Approval => {
+            json!({"for": "approval", "approval": step.approval.as_ref().map(|approval| approval.id)})
+        }
+        Waits::Retry { at } => json!({"for": "retry", "at": time(*at)}),
+        Waits::Time { at } => json!({"for": "time", "at": time(*at)}),
+        Waits::Event { name, key } => json!({"for": "event", "name": name, "key": key}),
+        Waits::Callback => json!({"for": "callback"}),
+        Waits::Worker => json!({"for": "worker"}),
+    }
 }
 
 /// One line for each step that has begun: when it reached the status that it has.
@@ -179,28 +224,4 @@ fn row_as_json(row: &RunRow) -> Value {
         "started_at": time(row.created_at),
         "updated_at": time(row.updated_at),
     })
-}
-
-/// `PATCH /acts/runs/{id}/cancel`
-pub async fn cancel(
-    req: HttpRequest,
-    site: web::Data<Site>,
-    path: web::Path<String>,
-    payload: web::Payload,
-) -> Result<HttpResponse, AppError> {
-    let (who, body) = signed_body(&req, payload).await?;
-    let run = acts::cancel_run(&site, &who, path_id(&path, "a run")?, reason(body)?).await?;
-    Ok(HttpResponse::Accepted().json(json!({"run_id": run.id, "status": run.status.as_str()})))
-}
-
-/// `POST /acts/runs/{id}/resume`
-pub async fn resume(
-    req: HttpRequest,
-    site: web::Data<Site>,
-    path: web::Path<String>,
-    payload: web::Payload,
-) -> Result<HttpResponse, AppError> {
-    let (who, body) = signed_body(&req, payload).await?;
-    let run = acts::resume_run(&site, &who, path_id(&path, "a run")?, reason(body)?).await?;
-    Ok(HttpResponse::Accepted().json(json!({"run_id": run.id, "status": run.status.as_str()})))
 }

@@ -73,6 +73,13 @@ impl Fields {
         self.optional(key, "an object", |value| value.as_object().cloned())
     }
 
+    pub fn required_array(&mut self, key: &'static str) -> Vec<Value> {
+        let array = self.required(key, "an array of at least one", |value| {
+            value.as_array().filter(|items| !items.is_empty()).cloned()
+        });
+        array.unwrap_or_default()
+    }
+
     pub fn optional_array(&mut self, key: &'static str) -> Option<Vec<Value>> {
         self.optional(key, "an array", |value| value.as_array().cloned())
     }
@@ -86,6 +93,11 @@ impl Fields {
                 Value::Null
             }
         }
+    }
+
+    /// The same if it is there; null counts as not there.
+    pub fn optional_value(&mut self, key: &'static str) -> Option<Value> {
+        self.take(key).filter(|value| !value.is_null())
     }
 
     /// Reports something that only the caller can know, such as an id that must be positive.

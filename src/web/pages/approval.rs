@@ -3,13 +3,13 @@
 use super::assessment::Assessment;
 use super::chrome::Chrome;
 use super::facts::Fact;
-use super::forms::Problem;
+use super::forms::{Field, FieldKind, Problem};
 use super::moment::Moment;
 use super::status::Status;
 use askama::Template;
 
-/// The form sends `decision` (`approve` or `reject`), `reason` and `csrf` to `POST /approvals/{id}`.
-/// Problems name the fields `approve` (no decision was chosen) and `reason`.
+/// The form sends `decision` (`approve`, `reject` or `return`), `reason`, `csrf` and the fields of the task's form to
+/// `POST /approvals/{id}`. Problems name the fields `approve` (no decision was chosen), `reason`, and those of the form.
 #[derive(Template)]
 #[template(path = "approval.html")]
 pub struct Approval {
@@ -31,7 +31,20 @@ pub struct Approval {
     pub letter: Option<String>,
     /// Everything else that earlier steps found: title and rows.
     pub evidence: Vec<Evidence>,
+    /// What there is to know about the question itself: asked again, how many approved so far, escalated.
+    pub notes: Vec<String>,
+    /// Who approved so far, while more are needed.
+    pub votes: Vec<Vote>,
     pub answer: Answer,
+}
+
+/// One of several approvals.
+pub struct Vote {
+    pub by: String,
+    pub at: Moment,
+    pub reason: String,
+    /// What was filled in.
+    pub form: Vec<Fact>,
 }
 
 pub struct Evidence {
@@ -42,15 +55,25 @@ pub struct Evidence {
 /// Where the decision stands, for the person who looks.
 pub enum Answer {
     /// The viewer may decide. Holds what was typed before: decision and reason.
-    Open {
-        decision: String,
-        reason: String,
-    },
+    Open(Form),
     /// It is open, but not for the viewer: why, and who may.
     Barred(String),
     Decided(Decided),
     /// The run ended before anybody decided: what happened.
     Withdrawn(String),
+}
+
+/// The decision form.
+pub struct Form {
+    pub decision: String,
+    pub reason: String,
+    /// The step that the work may be sent back to. None: it cannot be sent back.
+    pub returns_to: Option<String>,
+    /// What approving does: `the run goes on`, or that others must approve too.
+    pub approve: String,
+    pub reject: String,
+    /// Drawn from the task's schema.
+    pub fields: Vec<Field>,
 }
 
 pub struct Decided {
@@ -59,4 +82,6 @@ pub struct Decided {
     pub by: String,
     pub at: Moment,
     pub reason: String,
+    /// What was filled in.
+    pub form: Vec<Fact>,
 }

@@ -3,6 +3,7 @@
 use crate::auth::policy::{Permission, Principal, Resource, allow};
 use crate::engine::command::Rejection;
 use crate::engine::protocol::Approvers;
+use crate::engine::state::Approval;
 
 /// Why the viewer cannot decide. None: the viewer can.
 pub fn bar(who: &Principal, approvers: &Approvers, four_eyes: bool, run_starter: &str) -> Option<String> {
@@ -14,6 +15,14 @@ pub fn bar(who: &Principal, approvers: &Approvers, four_eyes: bool, run_starter:
         return Some(Rejection::NotAnApprover { who: approvers.in_words() }.to_string());
     }
     allow(who, Permission::Decide, Resource::Any).err().map(|refusal| refusal.message)
+}
+
+/// The same of an approval as the engine knows it: nobody approves twice either.
+pub fn bar_of(who: &Principal, approval: &Approval, run_starter: &str) -> Option<String> {
+    if approval.votes.iter().any(|vote| vote.by == who.user) {
+        return Some(Rejection::VotedBefore.to_string());
+    }
+    bar(who, &approval.approvers, approval.four_eyes, run_starter)
 }
 
 /// Who may, and who may not.

@@ -1,6 +1,6 @@
 //! A JSON value as rows of names and values, for people.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// One row. Nested values follow their group, one level deeper.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,17 @@ const MOST_CHARS: usize = 4_000;
 
 /// The rows of a value, cut to what a page can hold; what is left out is said.
 pub fn short(value: &Value) -> Vec<Fact> {
-    let mut rows = of(value);
+    cut(of(value))
+}
+
+/// The same of an object's entries.
+pub fn short_map(entries: &Map<String, Value>) -> Vec<Fact> {
+    let mut rows = Vec::new();
+    entries.iter().for_each(|(name, value)| add(&mut rows, 0, words(name), value));
+    cut(rows)
+}
+
+fn cut(mut rows: Vec<Fact>) -> Vec<Fact> {
     let more = rows.len().saturating_sub(MOST_ROWS);
     rows.truncate(MOST_ROWS);
     for row in &mut rows {

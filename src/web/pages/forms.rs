@@ -52,8 +52,10 @@ pub enum FieldKind {
 /// One field of a form that is drawn from a schema.
 #[derive(Debug, Clone)]
 pub struct Field {
-    /// The name that is sent; the id is `field-` and the name.
+    /// The name that is sent.
     pub name: String,
+    /// What its id begins with, where a page has several forms. Empty: `field`.
+    pub scope: String,
     pub label: String,
     pub hint: Option<String>,
     pub kind: FieldKind,
@@ -68,7 +70,8 @@ pub struct Field {
 impl Field {
     /// The id of the field's input.
     pub fn id(&self) -> String {
-        format!("field-{}", self.name)
+        let scope = if self.scope.is_empty() { "field" } else { &self.scope };
+        format!("{scope}-{}", self.name)
     }
 
     /// The ids of the hint and the error, for `aria-describedby`. None: there is neither.

@@ -2,6 +2,7 @@
 
 use super::approvals::ApprovalRow;
 use super::chrome::Chrome;
+use super::overrides::OverrideRow;
 use super::runs::RunRow;
 use askama::Template;
 
@@ -11,6 +12,8 @@ pub struct Home {
     pub chrome: Chrome,
     /// None: this user decides nothing.
     pub decisions: Option<Digest<ApprovalRow>>,
+    /// None: this user decides no overrides.
+    pub overrides: Option<Digest<OverrideRow>>,
     /// None: this user starts nothing.
     pub mine: Option<Digest<RunRow>>,
     pub stalled: Digest<RunRow>,

@@ -59,6 +59,7 @@ fn question(key: &str, about: &Value, required: bool) -> Question {
     let hint = text("description").or_else(|| json.then(|| "As JSON.".to_owned()));
     let field = Field {
         name,
+        scope: String::new(),
         label: text("title").unwrap_or_else(|| super::facts::words(key)),
         hint,
         kind,
@@ -84,7 +85,7 @@ fn kind(about: &Value) -> FieldKind {
 }
 
 /// A value as one would type it.
-fn typed(value: &Value) -> String {
+pub fn typed(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -177,11 +178,7 @@ pub fn read_pairs<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>) -> Result<
                 format!("Row {number} has a value and no name. Name it, or empty the row."),
             ));
         }
-        let value = match value {
-            "true" => Value::Bool(true),
-            "false" => Value::Bool(false),
-            text => whole(text).map_or_else(|| Value::String(text.to_owned()), Value::Number),
-        };
+        let value = plain(value);
         if payload.insert(name.to_owned(), value).is_some() {
             return Err((number, format!("The name {name} is there twice. Keep one of them.")));
         }
@@ -189,10 +186,42 @@ pub fn read_pairs<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>) -> Result<
     Ok(payload)
 }
 
+fn plain(text: &str) -> Value {
+    match text {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        text => whole(text).map_or_else(|| Value::String(text.to_owned()), Value::Number),
+    }
+}
+
+/// One value as somebody types it: a number, true, false, a list or an object as JSON, or else text.
+pub fn value(typed: &str) -> Value {
+    let text = typed.trim();
+    let document = text.starts_with(['{', '[']).then(|| json::parse_value(text.as_bytes()).ok()).flatten();
+    let fraction =
+        || text.split_once('.').filter(|(before, _)| whole(before).is_some()).and_then(|_| number(text));
+    match plain(text) {
+        Value::String(text) => document
+            .or_else(|| fraction().map(Value::Number))
+            .unwrap_or(Value::String(text.replace("\r\n", "\n"))),
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn one_value_is_what_it_looks_like() {
+        assert_eq!(value(" 12 "), json!(12));
+        assert_eq!(value("1.5"), json!(1.5));
+        assert_eq!(value("[1, {\"a\": true}]"), json!([1, {"a": true}]));
+        for text in ["007", "[1,", "Acme, Inc.", "", "1e", "."] {
+            assert_eq!(value(text), json!(text), "{text}");
+        }
+    }
 
     fn schema() -> Value {
         json!({"type": "object", "required": ["license_id", "kind"], "properties": {

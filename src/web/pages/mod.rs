@@ -4,6 +4,7 @@
 //! it must never hold a query, a decision about permission, or markup.
 
 pub mod actions;
+pub mod acts;
 pub mod agents;
 pub mod approval;
 pub mod approvals;
@@ -18,18 +19,23 @@ pub mod handlers;
 pub mod home;
 pub mod input_form;
 pub mod log;
+pub mod migration;
 pub mod moment;
+pub mod overrides;
 pub mod plan;
 pub mod protocol;
 pub mod protocols;
 pub mod reading;
 pub mod replay;
+pub mod rerun;
 pub mod run;
 pub mod run_new;
 pub mod runs;
 #[cfg(test)]
 mod samples;
+pub mod schedules;
 pub mod sentences;
 pub mod sign_in;
 pub mod status;
+pub mod steps;
 pub mod users;

@@ -4,6 +4,7 @@ use super::chrome::Chrome;
 use super::forms::Problem;
 use super::moment::Moment;
 use askama::Template;
+use askama::filters::HtmlSafe;
 
 /// The form sends `definition`, `base_version` and `csrf` to `POST /protocols/{id}`.
 #[derive(Template)]
@@ -19,7 +20,9 @@ pub struct Protocol {
     /// Addresses of the first and the next page of versions, where they are others.
     pub first: Option<String>,
     pub next: Option<String>,
-    pub tasks: Vec<Task>,
+    /// When runs start by themselves, how many may be under way: one sentence each.
+    pub rules: Vec<String>,
+    pub tasks: TaskList,
     /// The document of the version shown, as its author wrote it; after a refused change, as it was typed.
     pub definition: String,
     /// None: whoever looks may only read.
@@ -45,17 +48,30 @@ pub struct Version {
     pub current: bool,
 }
 
-/// One task of the drawing.
+/// Tasks in their order. A list draws itself, so that a drawing is as deep as its protocol.
+#[derive(Template)]
+#[template(path = "partials/tasks.html")]
+pub struct TaskList {
+    /// Inside a group.
+    pub inner: bool,
+    pub tasks: Vec<Task>,
+}
+
+/// Drawn by its own template, which escapes what it shows.
+impl HtmlSafe for TaskList {}
+
+/// One task of the drawing; or a branch of several.
 pub struct Task {
     pub title: String,
+    /// Empty: a branch, which has none.
     pub id: String,
     pub kind: TaskKind,
     /// `Automatic: calls fetch_data`.
     pub what: String,
     /// Conditions, limits, retries: one sentence each.
     pub notes: Vec<String>,
-    /// Inside a group.
-    pub inner: bool,
+    /// What a group does at once.
+    pub inside: TaskList,
 }
 
 /// Who does a task.

@@ -6,15 +6,17 @@
 //! `Last-Event-ID` when it connects again. An event named `end` closes the stream for good. The stream must
 //! answer 401 or 403 and never redirect: the sign-in page would be drawn into the run.
 
-use super::assessment::Assessment;
+use super::acts::Acts;
 use super::chrome::Chrome;
 use super::facts::Fact;
+use super::forms::FieldKind;
 use super::log::Entry;
 use super::moment::Moment;
 use super::status::Status;
+use super::steps::{Link, StepList};
 use askama::Template;
 
-/// The forms send `reason` and `csrf` to `POST /runs/{id}/cancel` and `POST /runs/{id}/resume`.
+/// What its forms send is said where they are: [`super::acts`].
 #[derive(Template)]
 #[template(path = "run.html", blocks = ["live"])]
 pub struct Run {
@@ -32,8 +34,12 @@ pub struct Run {
     pub status: Status,
     /// One sentence: what happens now, or how it ended.
     pub sentence: String,
+    /// Where it comes from: the run that started it, the one that it repeats, the version that it was moved from.
+    pub origins: Vec<Origin>,
     /// Set when it takes too long: which step, and what to do.
     pub stalled: Option<String>,
+    /// What could not be taken back. Somebody must decide about each.
+    pub not_undone: Vec<String>,
     pub started_by: String,
     pub started: Moment,
     pub ended: Option<Moment>,
@@ -41,57 +47,29 @@ pub struct Run {
     pub duration: String,
     /// What a person has to decide now, and where.
     pub decision: Option<DecisionLink>,
-    /// Every step of the plan, those to come too.
-    pub steps: Vec<Step>,
+    /// The override under review, and where it is decided.
+    pub review: Option<DecisionLink>,
+    /// Every step of the plan, those to come too; or one group alone.
+    pub steps: StepList,
+    /// One group is shown alone: this is the way back to the whole plan.
+    pub whole_href: Option<String>,
+    /// What takes back the steps that were done.
+    pub undone: StepList,
     /// How many entries came before those that are shown. None: they are all here.
     pub earlier: Option<u64>,
     pub entries: Vec<Entry>,
     pub payload: Vec<Fact>,
-    /// None: it is not paused, or this user may not.
-    pub resume: Option<ResumeForm>,
-    /// None: over already, or this user may not.
-    pub cancel: Option<CancelForm>,
+    pub acts: Acts,
 }
 
-pub struct ResumeForm {
-    /// What was typed before.
-    pub reason: String,
-    pub error: Option<String>,
+/// A sentence, and where it leads.
+pub struct Origin {
+    pub sentence: String,
+    pub link: Option<Link>,
 }
 
 pub struct DecisionLink {
     pub href: String,
     /// Whoever looks may decide: then this is the page's main button.
     pub may_decide: bool,
-}
-
-pub struct CancelForm {
-    /// What was typed before.
-    pub reason: String,
-    pub error: Option<String>,
-}
-
-/// One step as the plan shows it.
-pub struct Step {
-    /// 1, 2, 3 …; empty for the steps inside a group.
-    pub number: String,
-    pub title: String,
-    /// Who does it: `Automatic`, `AI agent`, `A person decides`.
-    pub by: String,
-    pub status: Status,
-    /// Inside a group.
-    pub inner: bool,
-    /// What goes on, or why it was skipped. None: the status says it all.
-    pub sentence: Option<String>,
-    pub started: Option<Moment>,
-    /// How long it took, in words.
-    pub duration: Option<String>,
-    /// `Attempt 2 of 3`. None: the first and only one.
-    pub attempt: Option<String>,
-    pub error: Option<String>,
-    pub assessment: Option<Assessment>,
-    /// A drafted letter, as text.
-    pub letter: Option<String>,
-    /// The rest of its result.
-    pub result: Vec<Fact>,
 }

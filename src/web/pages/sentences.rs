@@ -5,31 +5,50 @@
 use super::facts;
 use super::log::Entry;
 use super::moment::Moment;
-use super::status::Status;
 use crate::audit::chain::Stored;
 use crate::audit::entry::open;
-use crate::engine::event::{EventKind, Recorded};
 use crate::engine::ids::StepPath;
-use crate::engine::protocol::{Protocol, Work};
-use crate::engine::state::{Choice, RunStatus};
+use crate::engine::protocol::Protocol;
 use crate::store::runs::recorded;
 use serde_json::Value;
 
-/// Which entries there are, for the filter of the log page: type and words.
-pub const KINDS: [(&str, &str); 30] = [
+mod agency;
+pub mod events;
+
+/// Which entries there are, for the filter of the log page: type and words. Those of runs first.
+pub const KINDS: [(&str, &str); 55] = [
     ("run.queued", "A run was started"),
+    ("run.admitted", "There was room for a run"),
     ("step.started", "A step began"),
+    ("step.carried", "A result was taken over"),
+    ("step.claimed", "A worker took a step"),
+    ("step.accepted", "A service will call back"),
     ("step.done", "A step was done"),
+    ("step.retrying", "A step will be tried again"),
     ("step.failed", "A step failed"),
+    ("step.retried", "A person had a step tried again"),
     ("step.skipped", "A step was skipped"),
     ("step.cancelled", "A step was cancelled"),
     ("step.rescued", "A step was taken over"),
     ("step.stalled", "A step took too long"),
+    ("group.started", "Parallel steps began"),
+    ("group.done", "Parallel steps were done"),
+    ("wait.started", "A wait began"),
+    ("event.received", "An outside event came"),
+    ("subrun.started", "A run started another"),
     ("approval.opened", "A decision was asked for"),
+    ("approval.reminded", "Approvers were reminded"),
+    ("approval.escalated", "More people may decide"),
+    ("approval.voted", "One of several approvals"),
     ("approval.decided", "A decision was taken"),
     ("run.paused", "A run was paused"),
     ("run.resumed", "A run went on"),
     ("run.cancel_requested", "A run was cancelled"),
+    ("run.ending", "A run began to end"),
+    ("run.value_set", "A value was changed"),
+    ("run.migrated", "A run was moved to another version"),
+    ("override.filed", "An override was filed"),
+    ("override.decided", "An override was decided"),
     ("run.closed", "A run ended"),
     ("user.signed_in", "Somebody signed in"),
     ("user.sign_in_failed", "A sign-in failed"),
@@ -47,6 +66,12 @@ pub const KINDS: [(&str, &str); 30] = [
     ("user.disabled", "A user was switched off"),
     ("user.enabled", "A user was switched on"),
     ("token.issued", "A token was made"),
+    ("event.expired", "Outside events were removed"),
+    ("schedule.missed", "Scheduled times were missed"),
+    ("schedule.skipped", "A scheduled run was left out"),
+    ("schedule.refused", "A scheduled run could not start"),
+    ("work.refused", "A worker's answer was refused"),
+    ("callback.refused", "A callback was refused"),
 ];
 
 /// How much of an entry is told.
@@ -62,8 +87,10 @@ pub enum Depth {
 pub fn entry(stored: &Stored, protocol: Option<&Protocol>, depth: Depth) -> Entry {
     let run_event = if stored.run_id == 0 { None } else { recorded(stored).ok() };
     let (sentence, status) = match &run_event {
-        Some(recorded) => (of_event(recorded, stored.run_id, protocol), status_of(&recorded.event.kind)),
-        None => (of_agency(stored), stored.status.as_deref().map(agency_status)),
+        Some(recorded) => {
+            (events::of_event(recorded, stored.run_id, protocol), events::status_of(&recorded.event.kind))
+        }
+        None => (agency::of_agency(stored), stored.status.as_deref().map(agency::status)),
     };
     let step = stored.step.as_deref().map(|step| label(protocol, &StepPath::from_log(step)));
     Entry {
@@ -77,146 +104,25 @@ pub fn entry(stored: &Stored, protocol: Option<&Protocol>, depth: Depth) -> Entr
     }
 }
 
-/// What people call a step.
+/// What people call a step: its task, and which item, round or undo of it. `checks[3]/fees#2` is "Fees (item 4,
+/// round 2)".
 pub fn label(protocol: Option<&Protocol>, step: &StepPath) -> String {
     let label = match protocol.and_then(|protocol| protocol.task(step)) {
         Some(task) => task.label(),
         None => facts::words(step.task_id()),
     };
-    match step.round() {
-        1 => label,
-        round => format!("{label} (round {round})"),
+    let mut which = Vec::new();
+    let mut around = step.group();
+    let mut round = step.round();
+    while let Some((group, item)) = around {
+        which.extend(item.map(|item| format!("item {}", item + 1)));
+        round = if round == 1 { group.round() } else { round };
+        around = group.group();
     }
-}
-
-/// A run's event.
-fn of_event(recorded: &Recorded, run: i64, protocol: Option<&Protocol>) -> String {
-    let step = recorded.event.step.as_ref().map_or_else(String::new, |step| label(protocol, step));
-    let again = recorded.event.attempt.filter(|attempt| *attempt > 1);
-    match &recorded.event.kind {
-        EventKind::RunQueued { protocol, .. } => {
-            format!("Run {run} was started with {}, version {}.", protocol.name, protocol.version)
-        }
-        EventKind::StepStarted { .. } => match again {
-            Some(attempt) => format!("{step} began again: attempt {attempt}."),
-            None => format!("{step} began."),
-        },
-        EventKind::StepDone { result } => match stated_risk(recorded, protocol, result) {
-            Some(risk) => format!("{step} is done: {} risk.", clip(risk)),
-            None => format!("{step} is done."),
-        },
-        EventKind::StepFailed { error, .. } => format!("{step} failed: {}", sentence(error)),
-        EventKind::StepSkipped { reason } => format!("{step} was skipped: {}", sentence(reason)),
-        EventKind::StepCancelled { reason } => format!("{step} was cancelled: {}", sentence(reason)),
-        EventKind::StepRescued { reason, .. } => format!("{step} was taken over: {}", sentence(reason)),
-        EventKind::StepStalled { .. } => format!("{step} takes longer than its time limit."),
-        EventKind::ApprovalOpened { approvers, .. } => format!("{step} waits for {}.", approvers.in_words()),
-        EventKind::ApprovalDecided { decision, reason, .. } => {
-            let verb = match decision {
-                Choice::Approve => "approved",
-                Choice::Reject => "rejected",
-            };
-            let why = reason.as_deref().map_or(".".to_owned(), |reason| format!(": {}", sentence(reason)));
-            format!("{} {verb} {step}{why}", recorded.actor)
-        }
-        EventKind::RunPaused { reason } => format!("The run was paused: {}", sentence(reason)),
-        EventKind::RunResumed { reason, .. } => {
-            format!("{} let the run go on: {}", recorded.actor, sentence(reason))
-        }
-        EventKind::CancelRequested { reason, .. } => {
-            format!("{} cancelled the run: {}", recorded.actor, sentence(reason))
-        }
-        EventKind::RunClosed { outcome, .. } => closing(*outcome).to_owned(),
-    }
-}
-
-/// What an agent says of the risk; what others say only repeats it.
-fn stated_risk<'a>(recorded: &Recorded, protocol: Option<&Protocol>, result: &'a Value) -> Option<&'a str> {
-    let task = protocol?.task(recorded.event.step.as_ref()?)?;
-    let risk = result.get("risk").and_then(Value::as_str);
-    risk.filter(|_| matches!(task.work, Work::Agent(_)))
-}
-
-fn closing(outcome: RunStatus) -> &'static str {
-    match outcome {
-        RunStatus::Completed => "The run is completed.",
-        RunStatus::Rejected => "The run stopped: it was rejected.",
-        RunStatus::Failed => "The run stopped: a step failed.",
-        RunStatus::Cancelled => "The run stopped: it was cancelled.",
-        RunStatus::Queued | RunStatus::Running | RunStatus::Waiting | RunStatus::Paused => "The run ended.",
-    }
-}
-
-/// The state that an event leads to.
-fn status_of(kind: &EventKind) -> Option<Status> {
-    match kind {
-        EventKind::RunQueued { .. } => Some(Status::starting()),
-        EventKind::StepStarted { .. } | EventKind::RunResumed { .. } => Some(Status::running()),
-        EventKind::StepDone { .. } => Some(Status::done()),
-        EventKind::StepFailed { .. } => Some(Status::failed()),
-        EventKind::StepSkipped { .. } => Some(Status::skipped()),
-        EventKind::StepCancelled { .. } => Some(Status::cancelled()),
-        EventKind::StepStalled { .. } => Some(Status::stalled()),
-        EventKind::ApprovalOpened { approvers, .. } => Some(Status::waiting_for(&approvers.in_words())),
-        EventKind::ApprovalDecided { decision: Choice::Approve, .. } => Some(Status::approved()),
-        EventKind::ApprovalDecided { decision: Choice::Reject, .. } => Some(Status::rejected()),
-        EventKind::RunPaused { .. } => Some(Status::paused()),
-        EventKind::RunClosed { outcome, .. } => Some(Status::of_run(*outcome, None)),
-        EventKind::StepRescued { .. } | EventKind::CancelRequested { .. } => None,
-    }
-}
-
-fn agency_status(status: &str) -> Status {
-    match status {
-        "refused" => Status::refused(),
-        other => Status::new(super::status::StatusKind::Todo, facts::words(other)),
-    }
-}
-
-/// What the agency itself wrote: sign-ins, refusals, exports, changes of protocols and users.
-fn of_agency(stored: &Stored) -> String {
-    let who = &stored.actor;
-    let detail = detail(stored);
-    let value = |key: &str| match detail.get(key) {
-        Some(Value::String(text)) => clip(text),
-        Some(Value::Number(number)) => number.to_string(),
-        _ => "unknown".to_owned(),
-    };
-    if let Some(repeated) = detail.get("repeated").and_then(Value::as_u64) {
-        let kind = KINDS.iter().find(|(name, _)| *name == stored.type_name);
-        let words = kind.map_or_else(|| facts::words(&stored.type_name), |(_, words)| (*words).to_owned());
-        return format!("{words}, by {who}: {repeated} times more.");
-    }
-    match stored.type_name.as_str() {
-        "user.signed_in" => format!("{who} signed in."),
-        "user.signed_out" => format!("{who} signed out."),
-        "user.sign_in_failed" => format!("A sign-in as {who} failed."),
-        "access.refused" => {
-            format!("{who} was refused: the permission {} was missing.", value("missing"))
-        }
-        "command.refused" => format!("What {who} asked for was refused: {}", sentence(&value("command"))),
-        "log.exported" => format!("{who} exported the log."),
-        "protocol.created" => format!("{who} wrote the protocol {}.", value("name")),
-        "protocol.version_saved" => {
-            format!("{who} saved version {} of the protocol {}.", value("version"), value("name"))
-        }
-        "action.saved" => format!("{who} saved the action {}, version {}.", value("name"), value("version")),
-        "agent.saved" => format!("{who} saved the agent {}, version {}.", value("name"), value("version")),
-        "user.created" => format!("{who} added the user {} as {}.", value("user"), value("role")),
-        "user.role_changed" => {
-            format!(
-                "{who} changed the role of {} from {} to {}.",
-                value("user"),
-                value("from"),
-                value("role")
-            )
-        }
-        "user.password_set" => format!("{who} set a new password for {}.", value("user")),
-        "user.disabled" => format!("{who} switched off the user {}.", value("user")),
-        "token.issued" => format!("{who} made a token for {}.", value("user")),
-        "user.enabled" => format!("{who} switched the user {} on again.", value("user")),
-        other => format!("{}, by {who}.", facts::words(&other.replace('.', " "))),
-    }
+    which.reverse();
+    which.extend((round > 1).then(|| format!("round {round}")));
+    let label = if which.is_empty() { label } else { format!("{label} ({})", which.join(", ")) };
+    if step.undone().is_some() { format!("Taking back: {label}") } else { label }
 }
 
 /// The detail of an entry, without how the request came in: that is for the export.
@@ -230,7 +136,7 @@ fn detail(stored: &Stored) -> Value {
 }
 
 /// Somebody's words as the end of a sentence.
-fn sentence(words: &str) -> String {
+pub fn ended(words: &str) -> String {
     let words = clip(words.trim());
     if words.ends_with(['.', '!', '?', '…']) { words } else { format!("{words}.") }
 }

@@ -1,6 +1,6 @@
 //! Statuses in plain words. `partials/status.html` alone turns one into icon, word and colour.
 
-use crate::engine::state::RunStatus;
+use crate::engine::state::{Choice, RunStatus};
 
 /// The look of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub enum StatusKind {
     Todo,
     /// A machine is at it.
     Active,
+    /// It waits for a time, an event, another service.
+    Waiting,
     /// It waits for a person.
     Person,
     /// It ended well.
@@ -29,6 +31,7 @@ impl StatusKind {
         match self {
             StatusKind::Todo | StatusKind::Ended => "todo",
             StatusKind::Active => "active",
+            StatusKind::Waiting => "waiting",
             StatusKind::Person => "person",
             StatusKind::Done => "done",
             StatusKind::Warning => "warning",
@@ -42,6 +45,7 @@ impl StatusKind {
         match self {
             StatusKind::Todo => "radio_button_unchecked",
             StatusKind::Active => "autorenew",
+            StatusKind::Waiting => "schedule",
             StatusKind::Person => "person",
             StatusKind::Done => "check_circle",
             StatusKind::Warning => "warning",
@@ -59,23 +63,83 @@ pub struct Status {
     pub word: String,
 }
 
+impl Default for Status {
+    fn default() -> Status {
+        Status::not_started()
+    }
+}
+
 impl Status {
     pub fn new(kind: StatusKind, word: impl Into<String>) -> Status {
         Status { kind, word: word.into() }
     }
 
-    /// A run's. `whom` it waits for, as in "a supervisor"; None: whoever that is.
-    pub fn of_run(status: RunStatus, whom: Option<&str>) -> Status {
+    /// A run's. `waits`: what it waits for, where that is known.
+    pub fn of_run(status: RunStatus, waits: Option<Status>) -> Status {
         match status {
             RunStatus::Queued => Status::starting(),
             RunStatus::Running => Status::running(),
-            RunStatus::Waiting => Status::waiting_for(whom.unwrap_or("a person")),
+            RunStatus::Waiting => waits.unwrap_or_else(|| Status::new(StatusKind::Person, "Waiting")),
             RunStatus::Paused => Status::paused(),
             RunStatus::Completed => Status::completed(),
             RunStatus::Rejected => Status::stopped_rejected(),
             RunStatus::Failed => Status::stopped_failed(),
             RunStatus::Cancelled => Status::stopped_cancelled(),
         }
+    }
+
+    /// A run on its way to an end that is not completion.
+    pub fn ending(outcome: RunStatus) -> Status {
+        let word = match outcome {
+            RunStatus::Cancelled => "Being cancelled",
+            RunStatus::Rejected => "Being stopped: rejected",
+            RunStatus::Failed => "Being stopped: a step failed",
+            RunStatus::Queued
+            | RunStatus::Running
+            | RunStatus::Waiting
+            | RunStatus::Paused
+            | RunStatus::Completed => "Ending",
+        };
+        Status::new(StatusKind::Active, word)
+    }
+
+    /// A run for which there is no room under a concurrency limit.
+    pub fn its_turn() -> Status {
+        Status::new(StatusKind::Waiting, "Waiting for its turn")
+    }
+
+    /// A step between two attempts.
+    pub fn trying_again() -> Status {
+        Status::new(StatusKind::Waiting, "Waiting to try again")
+    }
+
+    /// A decision.
+    pub fn decided(choice: Choice) -> Status {
+        match choice {
+            Choice::Approve => Status::approved(),
+            Choice::Reject => Status::rejected(),
+            Choice::Return => Status::sent_back(),
+        }
+    }
+
+    /// An approver had earlier steps done once more.
+    pub fn sent_back() -> Status {
+        Status::new(StatusKind::Warning, "Sent back")
+    }
+
+    /// A step whose effect was undone.
+    pub fn taken_back() -> Status {
+        Status::new(StatusKind::Ended, "Taken back")
+    }
+
+    /// An override whose values the run went on with.
+    pub fn modified() -> Status {
+        Status::new(StatusKind::Done, "Changed")
+    }
+
+    /// An override that nobody has decided.
+    pub fn under_review() -> Status {
+        Status::new(StatusKind::Person, "Under review")
     }
 
     /// Something that was asked for and not permitted.
@@ -109,7 +173,7 @@ impl Status {
 
     /// Waits for another service, a time or an event: `what` as in "another service".
     pub fn waiting_on(what: &str) -> Status {
-        Status::new(StatusKind::Active, format!("Waiting for {what}"))
+        Status::new(StatusKind::Waiting, format!("Waiting for {what}"))
     }
 
     pub fn completed() -> Status {

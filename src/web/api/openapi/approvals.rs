@@ -27,6 +27,10 @@ struct Approval {
     /// Who may decide: a role or a user, or several.
     #[schema(value_type = Value)]
     approvers: (),
+    /// How many different people must approve.
+    quorum: i32,
+    /// Who approved so far, while more are needed.
+    votes: Vec<Vote>,
     /// Whoever started the run may not decide.
     four_eyes: bool,
     /// Who started the run.
@@ -34,6 +38,11 @@ struct Approval {
     opened_at: DateTime<Utc>,
     #[schema(required)]
     due_at: Option<DateTime<Utc>>,
+    #[schema(required)]
+    reminded_at: Option<DateTime<Utc>>,
+    /// Nobody decided in time: since then more people may, and `approvers` names them too.
+    #[schema(required)]
+    escalated_at: Option<DateTime<Utc>>,
     #[schema(required)]
     decided_by: Option<String>,
     #[schema(required)]
@@ -45,7 +54,19 @@ struct Approval {
     form: Option<()>,
 }
 
-/// `closed`: its run ended before anybody decided.
+/// One of several approvals that are needed.
+#[derive(ToSchema)]
+struct Vote {
+    by: String,
+    at: DateTime<Utc>,
+    #[schema(required)]
+    reason: Option<String>,
+    #[schema(required, value_type = Option<Object>)]
+    form: Option<()>,
+}
+
+/// `returned`: the work was sent back. `closed`: its run ended, its step was skipped, or it was asked again because
+/// something changed, before anybody decided.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 enum ApprovalStatus {
@@ -67,10 +88,10 @@ struct ApprovalList {
 #[derive(ToSchema)]
 struct Decide {
     decision: Decision,
-    /// Why. Required to reject.
+    /// Why. Required to reject, and to send the work back.
     #[schema(min_length = 1, max_length = 4000)]
     reason: Option<String>,
-    /// The form's answers, if the step has one.
+    /// The form's answers, if the step has one. They must fit it.
     #[schema(value_type = Option<Object>)]
     form: Option<()>,
 }
@@ -80,6 +101,17 @@ struct Decide {
 enum Decision {
     Approve,
     Reject,
+    Return,
+}
+
+/// How an approval stands.
+#[derive(ToSchema)]
+struct Standing {
+    status: ApprovalStatus,
+    /// Approvals so far, this one included.
+    votes: i64,
+    /// How many are needed.
+    quorum: i64,
 }
 
 #[derive(ToSchema)]
@@ -90,6 +122,8 @@ struct Decided {
     decided_by: String,
     /// How the run stands now.
     run_status: RunStatus,
+    /// How the approval stands now: it may need more people.
+    approval: Standing,
 }
 
 pub fn calls() -> Vec<Call> {
@@ -116,8 +150,9 @@ fn show() -> Call {
 }
 
 fn decide() -> Call {
-    post("/acts/approvals/{id}/decision", "decideApproval", "Approve or reject")
-        .about("Whoever started the run may not decide, unless the protocol says so.")
+    post("/acts/approvals/{id}/decision", "decideApproval", "Approve, reject or send back")
+        .about("Whoever started the run may not decide, unless the protocol says so. `return` sends the work back to an \
+                earlier step, where the protocol says to which: the steps from there on get their next round.")
         .needs(Permission::Decide)
         .path_number("id", NUMBER)
         .body::<Decide>(json!({"decision": "approve", "reason": "The analysis found nothing."}))

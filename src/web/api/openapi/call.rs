@@ -86,7 +86,8 @@ impl Draft {
             self.operation = self.operation.security(SecurityRequirement::new(BEARER, [*scope]));
         }
         self.operation = self.operation.security(SecurityRequirement::new::<_, [&str; 0], _>(SESSION, []));
-        self.about.push(format!("Needs the scope `{}`.", scopes.join("` or `")));
+        let role = permission.role().map_or(String::new(), |role| format!(" and the role {}", role.as_str()));
+        self.about.push(format!("Needs the scope `{}`{role}.", scopes.join("` or `")));
         [401, 403, 429, 503].into_iter().fold(self, Draft::problem)
     }
 
@@ -184,14 +185,21 @@ impl Draft {
     }
 
     /// An answer in JSON.
-    pub fn answer<T: ToSchema>(mut self, status: u16, about: &str, headers: &[AnswerHeader]) -> Draft {
+    pub fn answer<T: ToSchema>(self, status: u16, about: &str, headers: &[AnswerHeader]) -> Draft {
+        self.answer_as::<T>(status, about, "application/json", headers)
+    }
+
+    /// An answer in JSON that has a media type of its own.
+    pub fn answer_as<T: ToSchema>(
+        mut self,
+        status: u16,
+        about: &str,
+        media_type: &str,
+        headers: &[AnswerHeader],
+    ) -> Draft {
         remember::<T>(&mut self.schemas);
         let content = ContentBuilder::new().schema(Some(named::<T>())).build();
-        self.respond(
-            status,
-            ResponseBuilder::new().description(about).content("application/json", content),
-            headers,
-        )
+        self.respond(status, ResponseBuilder::new().description(about).content(media_type, content), headers)
     }
 
     /// An answer that is text, in one or more media types.

@@ -8,7 +8,11 @@
 mod approvals;
 mod call;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod events;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod log;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod overrides;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod problem;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
@@ -16,11 +20,17 @@ mod protocols;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod registry;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod run_acts;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod runs;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod schedules;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod service;
 #[cfg(test)]
 mod tests;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod work;
 
 use crate::auth::session::COOKIE_NAME;
 use call::Call;
@@ -40,11 +50,14 @@ const ABOUT: &str = "Start a run of a protocol, watch it, decide what waits for 
     RFC 3339, in UTC. Lists give `next`, a cursor for the following page, and a `Link` header; filters combine. \
     Unknown fields and unknown query parameters are refused, so that a misspelt one is never passed over.";
 
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 9] = [
     (runs::TAG, "One execution of one version of a protocol."),
     (approvals::TAG, "What waits for a person's decision."),
+    (events::TAG, "What happened outside, for the steps that wait for it."),
+    (overrides::TAG, "An official stops or changes a run in flight, and another decides."),
     (protocols::TAG, "Versioned lists of tasks."),
     (registry::TAG, "What a step may call: actions are services, agents are AI models."),
+    (work::TAG, "Doing what steps ask for, from outside."),
     (log::TAG, "The append-only record of every move."),
     (service::TAG, "The service itself. None of these calls needs a token."),
 ];
@@ -59,9 +72,14 @@ pub fn json() -> &'static str {
 fn document() -> OpenApi {
     let calls = [
         runs::calls(),
+        run_acts::calls(),
         approvals::calls(),
+        events::calls(),
+        overrides::calls(),
         protocols::calls(),
+        schedules::calls(),
         registry::calls(),
+        work::calls(),
         log::calls(),
         service::calls(),
     ];

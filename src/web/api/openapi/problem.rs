@@ -28,7 +28,7 @@ pub struct Problem {
     /// 422: everything that is wrong, each with its place.
     #[schema(nullable = false)]
     errors: Option<Vec<FieldError>>,
-    /// 403: the scope that is missing.
+    /// 403: the scope, or the role, that is missing.
     #[schema(nullable = false, example = "approvals:decide")]
     missing: Option<String>,
     /// Also in the header `X-Request-Id`. Report it if something is our fault.

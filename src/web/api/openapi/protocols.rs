@@ -48,7 +48,8 @@ struct Protocol {
     definition: Definition,
 }
 
-/// The tasks, in order. What a task may say is checked by `POST /acts/protocols/validate`.
+/// The tasks, in order. What a task may say is in `GET /acts/protocol.schema.json`, and is checked by
+/// `POST /acts/protocols/validate`.
 #[derive(ToSchema)]
 struct Definition {
     #[schema(value_type = Vec<Object>)]
@@ -60,7 +61,18 @@ struct Definition {
     /// A JSON Schema for the payload of a run. The form that starts a run is drawn from it.
     #[schema(nullable = false, value_type = Option<Object>)]
     input: Option<()>,
+    /// When runs begin by themselves.
+    #[schema(nullable = false, value_type = Option<Object>)]
+    schedule: Option<()>,
+    /// How many runs with the same key may be on their way at once.
+    #[schema(nullable = false, value_type = Option<Object>)]
+    concurrency: Option<()>,
 }
+
+/// A JSON Schema (draft 2020-12).
+#[derive(ToSchema)]
+#[schema(value_type = Object)]
+struct ProtocolSchema(());
 
 #[derive(ToSchema)]
 struct Version {
@@ -95,7 +107,8 @@ struct NextVersion {
 
 #[derive(ToSchema)]
 struct ToCheck {
-    /// Not looked at: what is sent to be saved can be sent to be checked.
+    /// What is sent to be saved can be sent to be checked. A name tells whether the protocol would reach itself through
+    /// those that it uses.
     #[schema(min_length = 1, max_length = 200)]
     name: Option<String>,
     definition: Definition,
@@ -131,7 +144,7 @@ fn example() -> Value {
 }
 
 pub fn calls() -> Vec<Call> {
-    vec![index(), create(), validate(), show(), save(), versions()]
+    vec![index(), create(), schema(), validate(), show(), save(), versions()]
 }
 
 fn index() -> Call {
@@ -148,6 +161,15 @@ fn create() -> Call {
         .body::<NewProtocol>(example())
         .answer::<Saved>(201, "It is saved as version 1.", &[AnswerHeader::Location, AnswerHeader::ETag])
         .problem(409)
+        .tag(TAG)
+}
+
+fn schema() -> Call {
+    get("/acts/protocol.schema.json", "getProtocolSchema", "Read the JSON Schema of definitions")
+        .about("For editors and programs. Its description lists what only `POST /acts/protocols/validate` can tell.")
+        .open()
+        .answer_as::<ProtocolSchema>(200, "The schema.", "application/schema+json", &[])
+        .problem(400)
         .tag(TAG)
 }
 

@@ -45,10 +45,11 @@ struct NewAction {
     /// Letters, digits, `_` and `-`. Tasks name it in `uses`.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
-    /// `http` or `compute`.
+    /// `http`, `worker`, `command` or `compute`.
     #[schema(min_length = 1, max_length = 20)]
     kind: String,
-    /// For `http`: `method`, `url`, `headers`, `body`, `result`, `timeout_seconds`.
+    /// For `http`: `method`, `url`, `headers`, `body`, `result`, `timeout_seconds`. For `command`: `program`, `args`,
+    /// `environment`, `timeout_seconds`, `max_output_bytes`; `worker` and `compute` have none.
     #[schema(value_type = Option<Object>)]
     config: Option<()>,
 }
@@ -58,7 +59,7 @@ struct ChangedAction {
     /// A name cannot be changed: if it is sent, it is the one in the address.
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
-    /// `http` or `compute`.
+    /// `http`, `worker`, `command` or `compute`.
     #[schema(min_length = 1, max_length = 20)]
     kind: String,
     /// The whole configuration: what is left out is gone.

@@ -1,8 +1,8 @@
 //! `/acts/run` and `/acts/runs`.
 
-use super::call::{AnswerHeader, Call, get, patch, post, short_text, text};
+use super::call::{AnswerHeader, Call, get, post, short_text, text};
 use super::log::LogEntry;
-use super::problem::TooLate;
+use super::overrides::OverrideAction;
 use crate::auth::policy::Permission;
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -11,7 +11,6 @@ use utoipa::ToSchema;
 pub const TAG: &str = "Runs";
 
 const NUMBER: &str = "The run's number.";
-const TOO_LATE: &str = "It is too late: `run_status` says how the run stands.";
 
 /// What to start.
 #[derive(ToSchema)]
@@ -25,7 +24,7 @@ struct StartRun {
 }
 
 #[derive(ToSchema)]
-struct RunStarted {
+pub struct RunStarted {
     #[schema(example = 9001)]
     run_id: i64,
     /// Its first entry is in the log.
@@ -59,6 +58,9 @@ struct Run {
     protocol_version: i32,
     protocol_name: String,
     status: RunStatus,
+    /// What it will be once what it did is taken back; null while it is not ending.
+    #[schema(required)]
+    ending: Option<RunStatus>,
     /// The first unfinished step, or null.
     #[schema(required, example = "ai_analysis")]
     current_step: Option<String>,
@@ -75,11 +77,99 @@ struct Run {
     /// Why it is paused, or ended as it did.
     #[schema(required)]
     reason: Option<String>,
+    /// The step that started it, if it is a sub-run.
+    #[schema(required)]
+    parent: Option<Parent>,
+    /// The run that this one runs again.
+    #[schema(required)]
+    rerun_of: Option<i64>,
+    /// The override that is under review.
+    #[schema(required, rename = "override")]
+    overridden: Option<UnderReview>,
     /// What was sent, and the results of the steps so far.
     #[schema(value_type = Object)]
     payload: (),
+    /// Every step that has begun, in that order.
+    steps: Vec<StepNow>,
     /// One line for each step that has begun.
     log: Vec<LogLine>,
+}
+
+/// The step of another run that started this one.
+#[derive(ToSchema)]
+struct Parent {
+    run_id: i64,
+    step: String,
+}
+
+/// An override that nobody has decided yet. The run is paused until somebody does.
+#[derive(ToSchema)]
+struct UnderReview {
+    id: i64,
+    action: OverrideAction,
+    filed_by: String,
+    review_until: DateTime<Utc>,
+}
+
+/// A step that has begun, as it stands.
+#[derive(ToSchema)]
+struct StepNow {
+    /// Nested steps are `checks/legal`, items `checks[3]/legal`, later rounds `draft_letter#2`; what takes a step back
+    /// is `deploy~undo`.
+    #[schema(example = "draft_letter#2")]
+    step: String,
+    status: StepStatus,
+    /// Number of the latest attempt.
+    attempt: u32,
+    /// 1 for the first time; more after an approver sent the work back.
+    round: u32,
+    /// What it waits for.
+    #[schema(required)]
+    waits: Option<Waits>,
+    /// Number of the approval that it opened.
+    #[schema(required)]
+    approval: Option<i64>,
+    /// The run that it started.
+    #[schema(required)]
+    subrun: Option<i64>,
+    /// Its result was taken over from an earlier run.
+    carried: bool,
+    /// What it did was taken back.
+    undone: bool,
+    /// It is past its `max_minutes`.
+    stalled: bool,
+    /// Why it failed, was skipped or was cancelled.
+    #[schema(required)]
+    note: Option<String>,
+}
+
+/// What a step waits for, with what belongs to it.
+#[derive(ToSchema)]
+struct Waits {
+    #[schema(rename = "for")]
+    what: WaitsFor,
+    /// The approval's number.
+    #[schema(nullable = false)]
+    approval: Option<i64>,
+    /// When it goes on by itself.
+    #[schema(nullable = false)]
+    at: Option<DateTime<Utc>>,
+    /// Name of the outside event.
+    #[schema(nullable = false)]
+    name: Option<String>,
+    /// Key of the outside event. Null: any.
+    key: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum WaitsFor {
+    Approval,
+    Retry,
+    Time,
+    Event,
+    Callback,
+    Worker,
 }
 
 /// When a step reached the status that it has.
@@ -94,7 +184,7 @@ struct LogLine {
 
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
-enum StepStatus {
+pub enum StepStatus {
     Pending,
     Running,
     Waiting,
@@ -130,21 +220,27 @@ struct RunList {
     next: Option<String>,
 }
 
+/// Why a run was not started now. Beside the fields of every problem, the limit.
 #[derive(ToSchema)]
-struct Reason {
-    /// Why. It is written into the log.
-    #[schema(min_length = 1, max_length = 4000)]
-    reason: String,
-}
-
-#[derive(ToSchema)]
-struct RunChanged {
-    run_id: i64,
-    status: RunStatus,
+struct Full {
+    #[schema(rename = "type", example = "about:blank")]
+    kind: String,
+    #[schema(example = "Conflict")]
+    title: String,
+    #[schema(example = 409)]
+    status: u16,
+    /// What happened, and what to do next.
+    detail: String,
+    #[schema(nullable = false)]
+    request_id: Option<String>,
+    /// The key that the runs share.
+    key: String,
+    /// How many of them may be on their way at once.
+    limit: u32,
 }
 
 pub fn calls() -> Vec<Call> {
-    vec![start(), index(), show(), replay(), cancel(), resume()]
+    vec![start(), index(), show(), replay()]
 }
 
 fn start() -> Call {
@@ -156,6 +252,7 @@ fn start() -> Call {
         .request_header("Idempotency-Key", key, short_text(255))
         .body::<StartRun>(json!({"protocol_id": 7, "payload": {"license_id": 123}}))
         .answer::<RunStarted>(202, "The run is queued.", &[AnswerHeader::Location])
+        .problem_as::<Full>(409, "The protocol's concurrency limit is reached, and it lets nobody wait.")
         .tag(TAG)
 }
 
@@ -200,26 +297,5 @@ fn replay() -> Call {
                 ("text/event-stream", "One `LogEntry` in the data of each event."),
             ],
         )
-        .tag(TAG)
-}
-
-fn cancel() -> Call {
-    patch("/acts/runs/{id}/cancel", "cancelRun", "Stop a run")
-        .about("Attempts in flight get a signal, and approvals that wait are closed.")
-        .needs(Permission::CancelRun)
-        .path_number("id", NUMBER)
-        .body::<Reason>(json!({"reason": "The applicant withdrew."}))
-        .answer::<RunChanged>(202, "The run is cancelled.", &[])
-        .problem_as::<TooLate>(409, TOO_LATE)
-        .tag(TAG)
-}
-
-fn resume() -> Call {
-    post("/acts/runs/{id}/resume", "resumeRun", "Let a paused run go on")
-        .needs(Permission::CancelRun)
-        .path_number("id", NUMBER)
-        .body::<Reason>(json!({"reason": "The service is back."}))
-        .answer::<RunChanged>(202, "The run goes on.", &[])
-        .problem_as::<TooLate>(409, "The run is not paused: `run_status` says how it stands.")
         .tag(TAG)
 }

@@ -5,9 +5,11 @@ use super::runs::{OPEN, open_statuses};
 use super::visit::{Visit, page};
 use crate::auth::policy::Permission;
 use crate::store::approvals;
+use crate::store::overrides as store;
 use crate::store::runs::{self, RunFilter};
 use crate::web::pages::approvals::ApprovalRow;
 use crate::web::pages::home::{Digest, Home};
+use crate::web::pages::overrides::OverrideRow;
 use crate::web::pages::runs::RunRow;
 use crate::web::problem::AppError;
 use actix_web::HttpResponse;
@@ -30,6 +32,7 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, AppError> {
     let stalled = RunFilter { stalled: Some(true), started_by: visit.only_runs_of(), ..RunFilter::default() };
     let view = Home {
         decisions: if visit.may(Permission::Decide) { Some(decisions(&visit).await?) } else { None },
+        overrides: if visit.may(Permission::Override) { Some(overrides(&visit).await?) } else { None },
         mine: if can_start {
             Some(digest(&visit, &format!("/runs?mine=1&status={OPEN}"), mine).await?)
         } else {
@@ -59,5 +62,17 @@ async fn decisions(visit: &Visit) -> Result<Digest<ApprovalRow>, AppError> {
     })
     .await?;
     let href = "/approvals?mine=1".to_owned();
+    Ok(Digest { count: u64::try_from(count).unwrap_or_default(), href, rows: found })
+}
+
+async fn overrides(visit: &Visit) -> Result<Digest<OverrideRow>, AppError> {
+    let filter = visit.under_review();
+    let (count, found) = rows::read(visit, move |connection, _, who| {
+        let found = store::list(connection, &filter, None, FIRST)?;
+        let rows = found.into_iter().map(|row| super::overrides::row(who, row));
+        Ok((store::count(connection, &filter)?, rows.collect()))
+    })
+    .await?;
+    let href = "/overrides".to_owned();
     Ok(Digest { count: u64::try_from(count).unwrap_or_default(), href, rows: found })
 }

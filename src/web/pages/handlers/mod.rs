@@ -8,12 +8,20 @@ mod approvals;
 mod errors;
 mod home;
 mod log;
+mod migrate;
+mod offers;
+mod override_new;
+mod overrides;
+mod pairs;
 mod protocols;
 mod replay;
+mod rerun;
 mod rows;
 mod run;
+mod run_acts;
 mod run_new;
 mod runs;
+mod schedules;
 mod sent;
 mod sign_in;
 mod targets;
@@ -37,12 +45,26 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/runs/{id}", get().to(run::show))
         .route("/runs/{id}/live", get().to(run::live))
         .route("/runs/{id}/replay", get().to(replay::show))
-        .route("/runs/{id}/cancel", post().to(run::cancel))
-        .route("/runs/{id}/resume", post().to(run::resume))
+        .route("/runs/{id}/pause", post().to(run_acts::pause))
+        .route("/runs/{id}/resume", post().to(run_acts::resume))
+        .route("/runs/{id}/cancel", post().to(run_acts::cancel))
+        .route("/runs/{id}/retry", post().to(run_acts::retry))
+        .route("/runs/{id}/skip", post().to(run_acts::skip))
+        .route("/runs/{id}/value", post().to(run_acts::value))
+        .route("/runs/{id}/rerun", get().to(rerun::show))
+        .route("/runs/{id}/rerun", post().to(rerun::create))
+        .route("/runs/{id}/migrate", get().to(migrate::show))
+        .route("/runs/{id}/migrate", post().to(migrate::migrate))
+        .route("/runs/{id}/override", get().to(override_new::show))
+        .route("/runs/{id}/override", post().to(override_new::create))
+        .route("/overrides", get().to(overrides::index))
+        .route("/overrides/{id}", get().to(overrides::show))
+        .route("/overrides/{id}", post().to(overrides::decide))
         .route("/approvals", get().to(approvals::index))
         .route("/approvals/live", get().to(approvals::live))
         .route("/approvals/{id}", get().to(approval::show))
         .route("/approvals/{id}", post().to(approval::decide))
+        .route("/schedules", get().to(schedules::index))
         .route("/log", get().to(log::index))
         .route("/protocols", get().to(protocols::index))
         .route("/protocols/new", get().to(protocols::new))

@@ -260,6 +260,7 @@ impl Shown {
             versions: each.collect(),
             first: cursor.map(|_| path.clone()),
             next: next.map(|next| address(&path, [("version", &*shown), ("cursor", &*next)])),
+            rules: drawing::rules(&protocol),
             tasks: drawing::tasks(&protocol),
             definition: typed.map_or(pretty, |(typed, _)| typed),
             editor: visit.may(Permission::WriteProtocols).then(|| Editor {

@@ -3,7 +3,7 @@
 use super::visit::Visit;
 use crate::auth::policy::Principal;
 use crate::engine::ids::{RunId, StepPath};
-use crate::engine::protocol::{Protocol, Work};
+use crate::engine::protocol::{Protocol, Wait, Work};
 use crate::engine::state::RunStatus;
 use crate::scheduler::Scheduler;
 use crate::store::Connection;
@@ -38,21 +38,30 @@ fn run(row: StoredRun, protocol: &Protocol) -> Result<RunRow, StoreError> {
     let status = RunStatus::parse(&row.status)
         .ok_or_else(|| StoreError::Corrupt(format!("run {} has the status {:?}", row.run_id, row.status)))?;
     let at = row.current_step.as_deref().map(StepPath::from_log);
-    let whom = at.as_ref().and_then(|at| match &protocol.task(at)?.work {
-        Work::Hitl(hitl) => Some(hitl.approvers.in_words()),
-        Work::Script(_) | Work::Agent(_) => None,
-    });
+    let task = at.as_ref().and_then(|at| protocol.task(at));
     Ok(RunRow {
         href: format!("/runs/{}", row.run_id),
         number: row.run_id.to_string(),
         protocol: row.protocol_name,
         subject: row.subject,
-        status: Status::of_run(status, whom.as_deref()),
+        status: Status::of_run(status, task.map(|task| waits(&task.work))),
         stalled: row.stalled,
         step: at.filter(|_| !status.is_final()).map(|at| sentences::label(Some(protocol), &at)),
         started_by: row.started_by,
         started: Moment::new(row.created_at),
     })
+}
+
+/// What a run at this step waits for, when it waits.
+fn waits(work: &Work) -> Status {
+    match work {
+        Work::Hitl(hitl) => Status::waiting_for(&hitl.approvers.in_words()),
+        Work::Wait(Wait::Event { .. }) => Status::waiting_on("an event"),
+        Work::Wait(Wait::For(_) | Wait::Until(_)) => Status::waiting_on("a time"),
+        Work::Protocol(_) => Status::waiting_on("another run"),
+        Work::Script(_) | Work::Agent(_) => Status::waiting_on("another service"),
+        Work::Parallel(_) => Status::waiting_on("several things"),
+    }
 }
 
 /// Rows of a list of approvals. The runs come from memory, where their last moves left them.
@@ -93,6 +102,7 @@ pub fn approval_status(row: &StoredApproval) -> Status {
         "pending" => Status::waiting_for(&row.approvers().in_words()),
         "approved" => Status::approved(),
         "rejected" => Status::rejected(),
+        "returned" => Status::sent_back(),
         _ => Status::withdrawn(),
     }
 }

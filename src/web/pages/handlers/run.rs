@@ -1,27 +1,32 @@
-//! `/runs/{id}`: the run, its stream, and the acts of it.
+//! `/runs/{id}`: the run, and its stream.
 
-use super::sent::{Form, Sent, address};
-use super::visit::{Visit, id, page, page_with, see_other, status_of};
+use super::offers::{self, Back};
+use super::sent::{Sent, address};
+use super::visit::{Visit, id, page};
+use crate::audit::chain::Stored;
 use crate::auth::policy::{Permission, Principal, Resource, allow};
-use crate::engine::ids::RunId;
+use crate::engine::apply::pinned;
+use crate::engine::command::Actor;
+use crate::engine::ids::{RunId, StepPath};
 use crate::engine::state::Run;
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::log;
+use crate::store::runs::recorded;
 use crate::web::acts;
 use crate::web::live::{self, Frame, Live};
 use crate::web::pages::chrome::Chrome;
-use crate::web::pages::log::Entry;
 use crate::web::pages::moment::Moment;
-use crate::web::pages::run::{CancelForm, DecisionLink, ResumeForm, Run as View};
+use crate::web::pages::plan::{Bucket, Focus, Known};
+use crate::web::pages::run::{DecisionLink, Origin, Run as View};
 use crate::web::pages::sentences::{self, Depth};
+use crate::web::pages::steps::Link;
 use crate::web::pages::{approvers, facts, plan};
 use crate::web::problem::AppError;
 use crate::web::site::Site;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use chrono::Utc;
-use serde_json::Value;
 
 /// Entries on the page; the replay has them all.
 const LATEST: u64 = 200;
@@ -29,59 +34,22 @@ const LATEST: u64 = 200;
 /// `GET /runs/{id}`.
 ///
 /// # Errors
-/// 403, 404.
-pub async fn show(visit: Visit, path: web::Path<String>) -> Result<HttpResponse, AppError> {
+/// 403, 404; 400 for a group or state that no address of ours names.
+pub async fn show(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Result<HttpResponse, AppError> {
     let run = acts::read_run(&visit.site, &visit.who, id(&path)?).await?;
-    page(&draw(&visit, run.id, Typed::default()).await?)
+    let query = Sent::query(req.query_string(), &["group", "state", "page"])?;
+    page(&draw(&visit, run.id, Asked { focus: focus(&query)?, back: None }).await?)
 }
 
-/// `POST /runs/{id}/cancel`.
-///
-/// # Errors
-/// 403, 404; 409 when the run is over. Without a reason the page comes back, with 422.
-pub async fn cancel(
-    visit: Visit,
-    path: web::Path<String>,
-    Form(sent): Form,
-) -> Result<HttpResponse, AppError> {
-    let (id, reason) = (id(&path)?, sent.text("reason"));
-    if let Some(error) = reason_problem(&reason, "Say why the run is cancelled.") {
-        acts::read_run(&visit.site, &visit.who, id).await?;
-        let typed = Typed { cancel: (reason, Some(error)), ..Typed::default() };
-        return page_with(status_of(true), &draw(&visit, RunId(id), typed).await?);
-    }
-    acts::cancel_run(&visit.site, &visit.who, id, reason).await?;
-    visit.notice(true, "The run is cancelled.");
-    Ok(see_other(&format!("/runs/{id}")))
-}
-
-/// `POST /runs/{id}/resume`.
-///
-/// # Errors
-/// As [`cancel`]; 409 when the run is not paused.
-pub async fn resume(
-    visit: Visit,
-    path: web::Path<String>,
-    Form(sent): Form,
-) -> Result<HttpResponse, AppError> {
-    let (id, reason) = (id(&path)?, sent.text("reason"));
-    if let Some(error) = reason_problem(&reason, "Say why the run may go on.") {
-        acts::read_run(&visit.site, &visit.who, id).await?;
-        let typed = Typed { resume: (reason, Some(error)), ..Typed::default() };
-        return page_with(status_of(true), &draw(&visit, RunId(id), typed).await?);
-    }
-    acts::resume_run(&visit.site, &visit.who, id, reason).await?;
-    visit.notice(true, "The run goes on.");
-    Ok(see_other(&format!("/runs/{id}")))
-}
-
-/// What is wrong with a reason, if anything is. `missing` says what to do when there is none.
-pub fn reason_problem(reason: &str, missing: &str) -> Option<String> {
-    if reason.is_empty() {
-        return Some(missing.to_owned());
-    }
-    let long = reason.chars().count() > acts::MAX_REASON;
-    long.then(|| format!("The reason is longer than {} characters. Say it more briefly.", acts::MAX_REASON))
+/// The group that the address asks for, alone.
+fn focus(query: &Sent) -> Result<Option<Focus>, AppError> {
+    let Some(group) = query.filled("group") else { return Ok(None) };
+    let wrong = |what: &str| AppError::BadRequest(format!("The address names a {what} that there is not."));
+    let state =
+        query.filled("state").map(|text| Bucket::parse(&text).ok_or_else(|| wrong("state"))).transpose()?;
+    let page = query.filled("page").map(|text| text.parse().ok().filter(|page| *page > 0));
+    let page = page.map(|page| page.ok_or_else(|| wrong("page"))).transpose()?.unwrap_or(1);
+    Ok(Some(Focus { group: StepPath::from_log(&group), state, page }))
 }
 
 /// `GET /runs/{id}/live?after=N`: the block `live` of the page, whenever the run has moved on.
@@ -89,7 +57,8 @@ pub fn reason_problem(reason: &str, missing: &str) -> Option<String> {
 /// # Errors
 /// 401, 403, 404: never a redirect.
 pub async fn live(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Result<HttpResponse, AppError> {
-    let query = Sent::query(req.query_string(), &["after"])?;
+    let query = Sent::query(req.query_string(), &["after", "group", "state", "page"])?;
+    let focus = focus(&query)?;
     let after = live::position(&req, query.raw("after")).and_then(|after| after.parse().ok()).unwrap_or(0);
     // Before the run is read: no change falls in between.
     let listener = visit.site.scheduler.changes.listen();
@@ -98,7 +67,7 @@ pub async fn live(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
     let (site, who) = (visit.site.clone(), visit.who.clone());
     let stream = Live { listener, of: Some(run), session: live::session(&req)?, site: visit.site.clone() };
     Ok(stream.respond(after, move |seen: &mut u64| {
-        let (site, who, chrome) = (site.clone(), who.clone(), chrome.clone());
+        let (site, who, chrome, focus) = (site.clone(), who.clone(), chrome.clone(), focus.clone());
         let known = *seen;
         async move {
             let drawn = read(&site, move |connection, site| {
@@ -107,7 +76,8 @@ pub async fn live(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
                 if version <= known {
                     return Ok(Some((version, over, None)));
                 }
-                let view = view(connection, &who, chrome, &loaded.run, Typed::default())?;
+                let asked = Asked { focus, back: None };
+                let view = view(connection, &who, chrome, &loaded.run, &asked)?;
                 Ok(Some((version, over, Some(view))))
             })
             .await?;
@@ -126,19 +96,23 @@ async fn read<T: Send + 'static>(
     site.read(move |connection| work(connection, &shared)).await
 }
 
-/// What was typed into the page's forms and came back, with what is wrong with it.
-#[derive(Debug, Default)]
-struct Typed {
-    cancel: (String, Option<String>),
-    resume: (String, Option<String>),
+/// What a request asks of the page: one group alone, a form that came back.
+#[derive(Default)]
+pub struct Asked {
+    pub focus: Option<Focus>,
+    pub back: Option<Back>,
 }
 
-async fn draw(visit: &Visit, run: RunId, typed: Typed) -> Result<View, AppError> {
+/// The page of a run that whoever asks may see.
+///
+/// # Errors
+/// 404.
+pub async fn draw(visit: &Visit, run: RunId, asked: Asked) -> Result<View, AppError> {
     let chrome = visit.chrome(&format!("Run {run}"), "/runs").await?;
     let who = visit.who.clone();
     let drawn = read(&visit.site, move |connection, site| {
         let Some(loaded) = site.scheduler.load(connection, run)? else { return Ok(None) };
-        view(connection, &who, chrome, &loaded.run, typed).map(Some)
+        view(connection, &who, chrome, &loaded.run, &asked).map(Some)
     });
     drawn.await?.ok_or_else(|| AppError::NotFound(format!("There is no run {run}.")))
 }
@@ -149,14 +123,15 @@ fn view(
     who: &Principal,
     chrome: Chrome,
     run: &Run,
-    typed: Typed,
+    asked: &Asked,
 ) -> Result<View, StoreError> {
     let may = |permission| allow(who, permission, Resource::Run { started_by: &run.started_by }).is_ok();
     let open = !run.status.is_final();
-    let paused = run.status == crate::engine::state::RunStatus::Paused;
-    let form = |(reason, error): (String, Option<String>)| CancelForm { reason, error };
     let protocol = format!("/protocols/{}", run.protocol_ref.id);
     let version = run.protocol_ref.version.to_string();
+    let latest = latest(connection, run)?;
+    let known = known(connection, run, &latest)?;
+    let focus = asked.focus.as_ref();
     Ok(View {
         chrome,
         number: run.id.to_string(),
@@ -164,44 +139,113 @@ fn view(
         protocol_href: may(Permission::ReadProtocols)
             .then(|| address(&protocol, [("version", version.as_str())])),
         version: version.clone(),
-        live_href: open.then(|| format!("/runs/{}/live?after={}", run.id, run.version)),
+        live_href: open.then(|| live_href(run, focus)),
         replay_href: format!("/runs/{}/replay", run.id),
         log_href: may(Permission::ReadLog).then(|| format!("/log?run_id={}", run.id)),
         status: plan::status(run),
-        sentence: plan::sentence(run),
+        sentence: plan::sentence(run, &known),
+        origins: origins(run, &known),
         stalled: plan::stalled(run),
+        not_undone: plan::not_undone(run),
         started_by: run.started_by.clone(),
         started: Moment::new(run.created_at),
         ended: run.closed_at.map(Moment::new),
         duration: plan::took(run, Utc::now()),
         decision: decision(run, who),
-        steps: plan::steps(run),
+        review: review(run, who, may(Permission::ReadOverrides)),
+        steps: plan::steps(run, &known, focus),
+        whole_href: focus.map(|_| format!("/runs/{}", run.id)),
+        undone: plan::undone(run, &known),
         earlier: run.version.checked_sub(LATEST).filter(|earlier| *earlier > 0),
-        entries: entries(connection, run)?,
-        payload: facts::short(&Value::Object((*run.payload).clone())),
-        resume: (paused && may(Permission::CancelRun)).then(|| {
-            let (reason, error) = typed.resume;
-            ResumeForm { reason, error }
-        }),
-        cancel: (open && may(Permission::CancelRun)).then(|| form(typed.cancel)),
+        entries: latest
+            .iter()
+            .map(|entry| sentences::entry(entry, Some(&run.protocol), Depth::Brief))
+            .collect(),
+        payload: facts::short_map(&run.payload),
+        acts: offers::offers(run, who, asked.back.as_ref()),
     })
 }
 
+fn live_href(run: &Run, focus: Option<&Focus>) -> String {
+    let after = run.version.to_string();
+    let page = focus.map(|focus| focus.page.to_string()).unwrap_or_default();
+    let mut pairs = vec![("after", after.as_str())];
+    if let Some(focus) = focus {
+        pairs.push(("group", focus.group.as_str()));
+        pairs.extend(focus.state.map(|state| ("state", state.slug())));
+        pairs.push(("page", &page));
+    }
+    address(&format!("/runs/{}/live", run.id), pairs)
+}
+
 /// The latest entries, oldest first.
-fn entries(connection: &mut Connection, run: &Run) -> Result<Vec<Entry>, StoreError> {
+fn latest(connection: &mut Connection, run: &Run) -> Result<Vec<Stored>, StoreError> {
     let after = run.version.saturating_sub(LATEST) as i64;
-    let stored = log::of_run(connection, run.id.0, after, LATEST as i64)?;
+    let mut stored = log::of_run(connection, run.id.0, after, LATEST as i64)?;
     // What was committed since the run was read belongs to the next state of the page.
-    let known = stored.iter().filter(|entry| entry.seq as u64 <= run.version);
-    Ok(known.map(|entry| sentences::entry(entry, Some(&run.protocol), Depth::Brief)).collect())
+    stored.retain(|entry| entry.seq as u64 <= run.version);
+    Ok(stored)
+}
+
+/// What the log tells that the run's state does not.
+fn known(connection: &mut Connection, run: &Run, latest: &[Stored]) -> Result<Known, StoreError> {
+    let people = || latest.iter().rev().filter(|entry| entry.actor != Actor::system().name);
+    let paused = latest.iter().rev().find(|entry| entry.type_name == "run.paused");
+    let skipped = people().filter(|entry| entry.type_name == "step.skipped");
+    let skipped_by = skipped.filter_map(|entry| Some((entry.step.clone()?, entry.actor.clone())));
+    Ok(Known {
+        paused_by: paused.map(|entry| entry.actor.clone()).filter(|actor| *actor != Actor::system().name),
+        skipped_by: skipped_by.collect(),
+        began_with: began_with(connection, run, latest)?,
+    })
+}
+
+/// The version that the run began with, where it was moved to another since.
+fn began_with(connection: &mut Connection, run: &Run, latest: &[Stored]) -> Result<Option<i32>, StoreError> {
+    let first = match latest.first().filter(|entry| entry.seq == 1) {
+        Some(_) => Vec::new(),
+        None => log::of_run(connection, run.id.0, 0, 1)?,
+    };
+    let Some(first) = first.first().or_else(|| latest.first()) else { return Ok(None) };
+    let queued = recorded(first)?.event.kind;
+    let version = pinned(&queued).map(|pin| pin.version);
+    Ok(version.filter(|version| *version != run.protocol_ref.version))
+}
+
+/// Where the run comes from.
+fn origins(run: &Run, known: &Known) -> Vec<Origin> {
+    let to = |id: RunId| Some(Link { href: format!("/runs/{id}"), text: format!("Run {id}") });
+    let mut origins = Vec::new();
+    if let Some(parent) = &run.parent {
+        let sentence = format!("Another run started it, at its step {}:", parent.step);
+        origins.push(Origin { sentence, link: to(parent.run) });
+    }
+    if let Some(of) = run.rerun_of {
+        origins.push(Origin { sentence: "It is a rerun of an earlier run:".to_owned(), link: to(of) });
+    }
+    if let Some(version) = known.began_with {
+        let sentence =
+            format!("It began with version {version} and was moved to version {}.", run.protocol_ref.version);
+        origins.push(Origin { sentence, link: None });
+    }
+    origins
 }
 
 fn decision(run: &Run, who: &Principal) -> Option<DecisionLink> {
     let open = run.open_steps().filter_map(|(_, step)| step.approval.as_ref());
-    let links = open.map(|approval| DecisionLink {
-        href: format!("/approvals/{}", approval.id.0),
-        may_decide: approvers::bar(who, &approval.approvers, approval.four_eyes, &run.started_by).is_none(),
+    let links = open.map(|approval| {
+        let bar = approvers::bar_of(who, approval, &run.started_by);
+        DecisionLink { href: format!("/approvals/{}", approval.id.0), may_decide: bar.is_none() }
     });
     // What the viewer can do something about comes first.
     links.max_by_key(|link| link.may_decide)
+}
+
+fn review(run: &Run, who: &Principal, may_see: bool) -> Option<DecisionLink> {
+    let filed = run.overridden.as_ref().filter(|_| may_see)?;
+    let may = allow(who, Permission::Override, Resource::Run { started_by: &run.started_by }).is_ok();
+    Some(DecisionLink {
+        href: format!("/overrides/{}", filed.id.0),
+        may_decide: may && filed.filed_by != who.user,
+    })
 }

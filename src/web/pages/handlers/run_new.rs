@@ -1,5 +1,6 @@
 //! `GET` and `POST /runs/new`: choose a protocol, fill in its form, start a run.
 
+use super::pairs;
 use super::sent::{Form, Sent, address};
 use super::visit::{Visit, id, page, page_with, see_other};
 use crate::auth::policy::Permission;
@@ -10,7 +11,7 @@ use crate::store::batch::StartKey;
 use crate::store::protocols::{self, ProtocolRow};
 use crate::web::acts;
 use crate::web::pages::forms::Problem;
-use crate::web::pages::input_form::{self, PAIRS, Question};
+use crate::web::pages::input_form::{self, Question};
 use crate::web::pages::run_new::{Pair, ProtocolChoice, RunNew, StartForm};
 use crate::web::problem::{AppError, FieldError};
 use actix_web::http::StatusCode;
@@ -21,8 +22,6 @@ use std::sync::Arc;
 
 /// Protocols to choose from.
 const MOST_PROTOCOLS: i64 = 200;
-/// Rows of names and values that are read, however many were drawn.
-const MOST_PAIRS: usize = 100;
 
 /// `GET /runs/new`, and with `?protocol_id=7` its form.
 ///
@@ -127,8 +126,7 @@ impl Draft {
         let found = found.await?.ok_or_else(|| AppError::NotFound(format!("There is no protocol {id}.")))?;
         let (row, protocol) = found;
         let questions = input_form::questions(protocol.input.as_ref());
-        let blank = |number| Pair { number, name: String::new(), value: String::new() };
-        let pairs = if questions.is_some() { Vec::new() } else { (1..=PAIRS).map(blank).collect() };
+        let pairs = if questions.is_some() { Vec::new() } else { pairs::blank() };
         Ok(Draft { row, protocol, questions, pairs })
     }
 
@@ -136,17 +134,8 @@ impl Draft {
         if let Some(questions) = &mut self.questions {
             return input_form::read(questions, |name| sent.raw(name)).ok_or_else(|| self.field_problems());
         }
-        let last = (1..=MOST_PAIRS).rev().find(|number| sent.filled(&format!("name_{number}")).is_some());
-        self.pairs = (1..=last.unwrap_or(0).max(PAIRS))
-            .map(|number| Pair {
-                number,
-                name: sent.raw(&format!("name_{number}")).to_owned(),
-                value: sent.raw(&format!("value_{number}")).to_owned(),
-            })
-            .collect();
-        let rows = self.pairs.iter().map(|pair| (pair.name.as_str(), pair.value.as_str()));
-        input_form::read_pairs(rows)
-            .map_err(|(number, message)| vec![Problem::at_field(format!("name_{number}"), message)])
+        self.pairs = pairs::sent(sent);
+        pairs::read(&self.pairs)
     }
 
     fn field_problems(&self) -> Vec<Problem> {

@@ -5,6 +5,7 @@
 use crate::auth::policy::{AuthMethod, Permission, Principal, Resource, Role, allow, sees_all_runs};
 use crate::auth::session;
 use crate::store::approvals::{self, ApprovalFilter};
+use crate::store::overrides::{self, OverrideFilter, OverrideStatus};
 use crate::web::pages::chrome::{Chrome, NavItem, Notice};
 use crate::web::principal;
 use crate::web::problem::AppError;
@@ -22,12 +23,14 @@ use std::pin::Pin;
 const NOTICE: &str = "notice";
 
 /// The pages that the navigation leads to, with what one must hold to be shown the way.
-const PLACES: [(&str, &str, Permission); 8] = [
+const PLACES: [(&str, &str, Permission); 10] = [
     ("/", "Home", Permission::ReadRun),
     ("/runs", "Runs", Permission::ReadRun),
     ("/approvals", "Approvals", Permission::ReadApprovals),
+    ("/overrides", "Overrides", Permission::ReadOverrides),
     ("/log", "Activity log", Permission::ReadLog),
     ("/protocols", "Protocols", Permission::ReadProtocols),
+    ("/schedules", "Schedules", Permission::ReadProtocols),
     ("/actions", "Actions", Permission::ReadActions),
     ("/agents", "Agents", Permission::ReadActions),
     ("/users", "Users", Permission::ManageUsers),
@@ -105,13 +108,17 @@ impl Visit {
     /// # Errors
     /// 503 when the database cannot be reached.
     pub async fn chrome(&self, title: &str, place: &str) -> Result<Chrome, AppError> {
-        let waiting = self.waiting().await?;
+        let (approvals, overrides) = self.waiting().await?;
         let nav = PLACES.iter().filter(|(href, _, permission)| self.leads_to(href, *permission));
         let nav = nav.map(|&(href, text, _)| NavItem {
             href: href.to_owned(),
             text: text.to_owned(),
             current: href == place,
-            count: if href == "/approvals" { waiting } else { None },
+            count: match href {
+                "/approvals" => approvals,
+                "/overrides" => overrides,
+                _ => None,
+            },
         });
         Ok(Chrome {
             title: title.to_owned(),
@@ -124,18 +131,37 @@ impl Visit {
         })
     }
 
-    /// Staff decide nothing: the approvals of their runs are linked from the runs.
+    /// Staff decide nothing: what is to be decided about their runs is linked from the runs.
     fn leads_to(&self, href: &str, permission: Permission) -> bool {
-        self.may(permission) && (href != "/approvals" || sees_all_runs(&self.who))
+        let decides = ["/approvals", "/overrides"].contains(&href);
+        self.may(permission) && (!decides || sees_all_runs(&self.who))
     }
 
-    async fn waiting(&self) -> Result<Option<u64>, AppError> {
-        if !self.may(Permission::Decide) {
-            return Ok(None);
+    /// The overrides that somebody must decide.
+    pub fn under_review(&self) -> OverrideFilter {
+        OverrideFilter {
+            statuses: vec![OverrideStatus::Pending],
+            run_starter: self.only_runs_of(),
+            ..OverrideFilter::default()
         }
-        let filter = self.decidable();
-        let count = self.site.read(move |connection| approvals::count(connection, &filter)).await?;
-        Ok(u64::try_from(count).ok().filter(|count| *count > 0))
+    }
+
+    /// How many approvals and overrides wait for the viewer. None: none, or they are not the viewer's to decide.
+    async fn waiting(&self) -> Result<(Option<u64>, Option<u64>), AppError> {
+        let approvals = self.may(Permission::Decide).then(|| self.decidable());
+        let overrides = self.may(Permission::Override).then(|| self.under_review());
+        if approvals.is_none() && overrides.is_none() {
+            return Ok((None, None));
+        }
+        let counted = self.site.read(move |connection| {
+            let approvals = approvals.map(|filter| approvals::count(connection, &filter)).transpose()?;
+            let overrides = overrides.map(|filter| overrides::count(connection, &filter)).transpose()?;
+            Ok((approvals, overrides))
+        });
+        let some =
+            |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).filter(|count| *count > 0);
+        let (approvals, overrides) = counted.await?;
+        Ok((some(approvals), some(overrides)))
     }
 
     fn take_notice(&self) -> Option<Notice> {
@@ -187,11 +213,6 @@ pub fn page(view: &impl Template) -> Result<HttpResponse, AppError> {
 pub fn page_with(status: StatusCode, view: &impl Template) -> Result<HttpResponse, AppError> {
     let html = view.render().map_err(AppError::internal)?;
     Ok(HttpResponse::build(status).content_type("text/html; charset=utf-8").body(html))
-}
-
-/// The status of a form that came back with problems.
-pub fn status_of(has_problems: bool) -> StatusCode {
-    if has_problems { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }
 }
 
 /// To another page, by GET.

@@ -6,7 +6,7 @@ use crate::web::pages::agents::Agents;
 use crate::web::pages::error::ErrorPage;
 use crate::web::pages::forms::{Choice, Problem};
 use crate::web::pages::log::{Entry, Log, LogFilter, LogRow, RunLink};
-use crate::web::pages::protocol::{Editor, Protocol, Task, TaskKind, Version};
+use crate::web::pages::protocol::{Editor, Protocol, Task, TaskKind, TaskList, Version};
 use crate::web::pages::protocols::{ProtocolNew, ProtocolRow, Protocols};
 use crate::web::pages::status::Status;
 use crate::web::pages::users::{NewUser, UserRow, Users};
@@ -109,14 +109,16 @@ const DEFINITION: &str = r#"{
 }"#;
 
 fn protocol(editable: bool) -> Protocol {
-    let task = |id: &str, title: &str, kind, what: &str, notes: &[&str], inner| Task {
+    let task = |id: &str, title: &str, kind, what: &str, notes: &[&str], inside: Vec<Task>| Task {
         title: title.to_owned(),
         id: id.to_owned(),
         kind,
         what: what.to_owned(),
         notes: notes.iter().map(|&note| note.to_owned()).collect(),
-        inner,
+        inside: TaskList { inner: true, tasks: inside },
     };
+    let legal = task("legal", "Legal", TaskKind::Agent, "An AI agent: legal", &[], Vec::new());
+    let fees = task("fees", HOSTILE, TaskKind::Automatic, "Automatic: calls fees", &[], Vec::new());
     let version = |number: u32| Version {
         href: format!("/protocols/7?version={number}"),
         number: number.to_string(),
@@ -133,14 +135,15 @@ fn protocol(editable: bool) -> Protocol {
         versions: vec![version(2), version(1)],
         first: None,
         next: None,
-        tasks: vec![
+        rules: vec!["Runs start by themselves: 0 6 * * * (Europe/Berlin).".to_owned()],
+        tasks: outermost(vec![
             task(
                 "fetch_data",
                 "Fetch the application",
                 TaskKind::Automatic,
                 "Automatic: calls fetch_data",
                 &[],
-                false,
+                Vec::new(),
             ),
             task(
                 "ai_analysis",
@@ -148,25 +151,28 @@ fn protocol(editable: bool) -> Protocol {
                 TaskKind::Agent,
                 "An AI agent: ai_analysis",
                 &["At most 5 minutes.", "Up to 3 attempts."],
-                false,
+                Vec::new(),
             ),
-            task("checks", "Checks", TaskKind::Other, "At the same time:", &[], false),
-            task("legal", "Legal", TaskKind::Agent, "An AI agent: legal", &[], true),
+            task("checks", "Checks", TaskKind::Other, "2 branches at the same time", &[], vec![legal, fees]),
             task(
                 "human_approval",
                 "Supervisor sign-off",
                 TaskKind::Person,
                 "A supervisor decides",
                 &["Not whoever started the run."],
-                false,
+                Vec::new(),
             ),
-            task("deploy", HOSTILE, TaskKind::Automatic, "Automatic: calls deploy", &[], false),
-        ],
+            task("deploy", HOSTILE, TaskKind::Automatic, "Automatic: calls deploy", &[], Vec::new()),
+        ]),
         definition: DEFINITION.to_owned(),
         editor: editable.then(|| Editor { base_version: "2".to_owned(), next_version: "3".to_owned() }),
         problems: if editable { document_problems() } else { Vec::new() },
         start_href: Some("/runs/new?protocol_id=7".to_owned()),
     }
+}
+
+fn outermost(tasks: Vec<Task>) -> TaskList {
+    TaskList { inner: false, tasks }
 }
 
 fn document_problems() -> Vec<Problem> {

@@ -1,7 +1,8 @@
 //! The approvals: lists, and one in each state.
 
 use super::{HOSTILE, Page, at, chrome, draw};
-use crate::web::pages::approval::{Answer, Approval, Decided, Evidence};
+use crate::web::pages::acts::text;
+use crate::web::pages::approval::{Answer, Approval, Decided, Evidence, Form, Vote};
 use crate::web::pages::approvals::{ApprovalRow, Approvals};
 use crate::web::pages::assessment::{Assessment, Match, RiskLevel};
 use crate::web::pages::facts;
@@ -10,7 +11,16 @@ use crate::web::pages::status::Status;
 use serde_json::{Value, json};
 
 pub fn pages() -> Vec<Page> {
-    let open = Answer::Open { decision: String::new(), reason: String::new() };
+    let mut amount = text("amount", "Amount in euro");
+    amount.error = Some("Write a whole number, for example 123.".to_owned());
+    let open = Answer::Open(Form {
+        decision: "return".to_owned(),
+        reason: String::new(),
+        returns_to: Some(HOSTILE.to_owned()),
+        approve: "one more person must approve too".to_owned(),
+        reject: "the run stops here".to_owned(),
+        fields: vec![amount],
+    });
     let barred = Answer::Barred("You started this run, so somebody else must decide.".to_owned());
     vec![
         ("approvals", draw(&approvals(true))),
@@ -33,7 +43,7 @@ pub(super) fn approvals(awaiting: bool) -> Approvals {
 }
 
 fn approval(answer: Answer, risk: RiskLevel) -> Approval {
-    let open = matches!(answer, Answer::Open { .. });
+    let open = matches!(answer, Answer::Open(_));
     let waits = !matches!(answer, Answer::Decided(_));
     Approval {
         chrome: chrome("Supervisor sign-off", "Supervisor", "/approvals"),
@@ -59,8 +69,15 @@ fn approval(answer: Answer, risk: RiskLevel) -> Approval {
             title: "What the fee check found".to_owned(),
             facts: facts::of(&json!({"fee": "paid", "amount": 120})),
         }],
+        notes: vec!["Second time, sent back by sam at Sign: “The address is wrong.”".to_owned()],
+        votes: if open { vec![vote()] } else { Vec::new() },
         answer,
     }
+}
+
+fn vote() -> Vote {
+    let form = facts::of(&json!({"amount": 120}));
+    Vote { by: "sam".to_owned(), at: at(30), reason: HOSTILE.to_owned(), form }
 }
 
 pub(super) fn approval_rows() -> Vec<ApprovalRow> {
@@ -89,6 +106,7 @@ fn decided() -> Answer {
         by: "supervisor".to_owned(),
         at: at(900),
         reason: format!("The consignee is on the Entity List.\n{HOSTILE}"),
+        form: facts::of(&json!({"amount": 120})),
     })
 }
 

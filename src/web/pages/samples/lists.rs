@@ -1,6 +1,7 @@
 //! Sign-in, home, the list of runs, the start forms.
 
 use super::approvals::approval_rows;
+use super::overrides::override_rows;
 use super::{HOSTILE, Page, at, chrome, draw, with_notice};
 use crate::web::pages::forms::{Choice, Field, FieldKind, Problem};
 use crate::web::pages::home::{Digest, Home};
@@ -48,6 +49,11 @@ fn home(count: usize) -> Home {
     Home {
         chrome: with_notice(chrome("Home", "Supervisor", "/"), "You are signed in."),
         decisions: Some(Digest { count: count as u64, href: "/approvals".to_owned(), rows: decisions }),
+        overrides: Some(Digest {
+            count: count as u64,
+            href: "/overrides".to_owned(),
+            rows: override_rows(true).into_iter().take(count).collect(),
+        }),
         mine: Some(digest("/runs?mine=1", run_rows(count))),
         stalled: digest("/runs?stalled=1", run_rows(count).into_iter().skip(1).collect()),
         can_start: true,
@@ -121,6 +127,7 @@ fn choose() -> RunNew {
 fn start_form() -> RunNew {
     let field = |name: &str, label: &str, kind, value: &str| Field {
         name: name.to_owned(),
+        scope: String::new(),
         label: label.to_owned(),
         hint: None,
         kind,

@@ -8,7 +8,10 @@ mod admin;
 mod approvals;
 mod lists;
 mod markup;
+mod overrides;
 mod run;
+mod situations;
+pub mod story;
 
 use super::chrome::{Chrome, NavItem, Notice};
 use super::moment::Moment;
@@ -24,7 +27,15 @@ pub const HOSTILE: &str = "<script>alert(1)</script>\"'&";
 type Page = (&'static str, String);
 
 fn pages() -> Vec<Page> {
-    [lists::pages(), run::pages(), approvals::pages(), admin::pages()].concat()
+    [
+        lists::pages(),
+        run::pages(),
+        situations::pages(),
+        approvals::pages(),
+        overrides::pages(),
+        admin::pages(),
+    ]
+    .concat()
 }
 
 fn draw(page: &dyn askama::DynTemplate) -> String {
@@ -43,8 +54,10 @@ fn chrome(title: &str, role: &str, current: &str) -> Chrome {
         ("/", "Home", "all"),
         ("/runs", "Runs", "all"),
         ("/approvals", "Approvals", "Supervisor Admin"),
+        ("/overrides", "Overrides", "Supervisor Admin"),
         ("/log", "Activity log", "Auditor Admin"),
         ("/protocols", "Protocols", "all"),
+        ("/schedules", "Schedules", "all"),
         ("/actions", "Actions", "Admin"),
         ("/agents", "Agents", "Admin"),
         ("/users", "Users", "Admin"),

@@ -2,12 +2,15 @@
 
 use super::approvals::{LETTER, application, assessment};
 use super::{HOSTILE, Page, at, chrome, draw, with_notice};
+use crate::web::pages::acts::{ActForm, ActPage, Acts, one_of, text};
 use crate::web::pages::assessment::RiskLevel;
 use crate::web::pages::facts;
+use crate::web::pages::forms::Choice;
 use crate::web::pages::log::Entry;
 use crate::web::pages::replay::Replay;
-use crate::web::pages::run::{CancelForm, DecisionLink, ResumeForm, Run, Step};
+use crate::web::pages::run::{DecisionLink, Origin, Run};
 use crate::web::pages::status::Status;
+use crate::web::pages::steps::{Link, Step, StepList};
 use serde_json::json;
 
 pub fn pages() -> Vec<Page> {
@@ -35,8 +38,8 @@ pub(super) fn run_waiting() -> Run {
     let drafted = steps.remove(2);
     steps.insert(2, Step { letter: Some(LETTER.to_owned()), ..finished(drafted, 6) });
     steps[3].status = Status::waiting_for("a supervisor");
-    steps[3].sentence =
-        Some("Anybody with the role supervisor may decide, but not staff, who started this run.".to_owned());
+    steps[3].sentences =
+        vec!["Anybody with the role supervisor may decide, but not staff, who started this run.".to_owned()];
     steps[3].started = Some(at(8));
     Run {
         chrome: chrome("Run 9001", "Supervisor", "/runs"),
@@ -46,17 +49,17 @@ pub(super) fn run_waiting() -> Run {
         stalled: Some("Supervisor sign-off has taken longer than its 2,880 minutes. Remind a supervisor, or cancel the run.".to_owned()),
         duration: "3 days".to_owned(),
         decision: Some(DecisionLink { href: "/approvals/5".to_owned(), may_decide: true }),
-        steps,
+        review: Some(DecisionLink { href: "/overrides/3".to_owned(), may_decide: false }),
+        steps: list(steps),
         earlier: Some(4_321),
         entries: entries(),
         payload: facts::of(&application()),
-        resume: Some(ResumeForm { reason: String::new(), error: Some("Say why the run may go on.".to_owned()) }),
-        cancel: Some(CancelForm { reason: String::new(), error: Some("Say why the run is cancelled.".to_owned()) }),
+        acts: acts(),
         ..run_queued()
     }
 }
 
-fn run_queued() -> Run {
+pub(super) fn run_queued() -> Run {
     Run {
         chrome: with_notice(
             chrome("Run 9001", "Staff", "/runs"),
@@ -77,12 +80,19 @@ fn run_queued() -> Run {
         ended: None,
         duration: "1 s".to_owned(),
         decision: None,
-        steps: plan(),
+        origins: vec![Origin {
+            sentence: "It is a rerun of an earlier run:".to_owned(),
+            link: Some(Link { href: "/runs/8999".to_owned(), text: "Run 8999".to_owned() }),
+        }],
+        not_undone: Vec::new(),
+        review: None,
+        steps: list(plan()),
+        whole_href: None,
+        undone: StepList::default(),
         entries: entries().into_iter().take(1).collect(),
         payload: facts::of(&json!({"license_id": 123})),
         earlier: None,
-        resume: None,
-        cancel: Some(CancelForm { reason: String::new(), error: None }),
+        acts: Acts { forms: vec![cancel()], pages: Vec::new() },
     }
 }
 
@@ -95,8 +105,8 @@ fn run_failed() -> Run {
     );
     steps[1].status = Status::cancelled();
     steps[2].status = Status::skipped();
-    steps[2].sentence =
-        Some("Skipped: the condition payload.ai_analysis.risk != 'high' was not met.".to_owned());
+    steps[2].sentences =
+        vec!["Skipped: the condition payload.ai_analysis.risk != 'high' was not met.".to_owned()];
     Run {
         chrome: chrome("Run 9001", "Auditor", "/runs"),
         live_href: None,
@@ -104,8 +114,8 @@ fn run_failed() -> Run {
         sentence: "It stopped because the step Fetch the application failed.".to_owned(),
         ended: Some(at(95)),
         duration: "1 min 35 s".to_owned(),
-        steps,
-        cancel: None,
+        steps: list(steps),
+        acts: Acts::default(),
         ..run_queued()
     }
 }
@@ -137,20 +147,47 @@ fn plan() -> Vec<Step> {
 
 fn step(number: u32, title: &str, by: &str, status: Status) -> Step {
     Step {
+        id: format!("step-{number}"),
         number: number.to_string(),
         title: title.to_owned(),
         by: by.to_owned(),
         status,
-        inner: false,
-        sentence: None,
-        started: None,
-        duration: None,
-        attempt: None,
-        error: None,
-        assessment: None,
-        letter: None,
-        result: Vec::new(),
+        ..Step::default()
     }
+}
+
+fn list(steps: Vec<Step>) -> StepList {
+    StepList { label: "Steps of the run".to_owned(), inner: false, steps }
+}
+
+fn cancel() -> ActForm {
+    let hint = "A cancelled run cannot be continued.";
+    let form = ActForm::new("cancel", "Cancel this run", hint, "Cancel run 9001".to_owned());
+    ActForm { danger: true, ..form.with_reason("Why is it cancelled?") }
+}
+
+/// Every act; two of them came back with what is wrong.
+pub(super) fn acts() -> Acts {
+    let choices = vec![Choice::new("a", HOSTILE, false), Choice::new("b", "Legal (item 4)", true)];
+    let skip =
+        ActForm::new("skip", "Skip a step", "The run goes on without the step.", "Skip this step".to_owned());
+    let skip = skip.with(one_of("step", "Which step?", choices)).with_reason("Why is it skipped?");
+    let missing = [("reason".to_owned(), "Say why the step is skipped.".to_owned())];
+    let skip = skip.back(&|name| if name == "step" { "b".to_owned() } else { HOSTILE.to_owned() }, &missing);
+    let value = ActForm::new(
+        "value",
+        "Change a value",
+        "Whatever was decided is asked again.",
+        "Change it".to_owned(),
+    );
+    let value = value.with(text("path", "Which value?")).with(text("value", "New value"));
+    let refused = [(String::new(), "Run 9001 is paused. Resume it first.".to_owned())];
+    let value = value.with_reason("Why is it changed?").back(&|_| String::new(), &refused);
+    let pages = ["override", "migrate"].map(|name| ActPage {
+        link: Link { href: format!("/runs/9001/{name}"), text: format!("The way to {name}") },
+        hint: "You see what would happen before anything does.".to_owned(),
+    });
+    Acts { forms: vec![skip, value, cancel()], pages: pages.into() }
 }
 
 fn finished(step: Step, second: i64) -> Step {

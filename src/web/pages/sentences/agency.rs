@@ -1,0 +1,72 @@
+//! What the agency itself writes: sign-ins, refusals, exports, changes of protocols and users.
+
+use super::{KINDS, clip, detail, ended};
+use crate::audit::chain::Stored;
+use crate::web::pages::facts;
+use crate::web::pages::status::{Status, StatusKind};
+use serde_json::Value;
+
+pub fn status(status: &str) -> Status {
+    match status {
+        "refused" => Status::refused(),
+        other => Status::new(StatusKind::Todo, facts::words(other)),
+    }
+}
+
+pub fn of_agency(stored: &Stored) -> String {
+    let who = &stored.actor;
+    let detail = detail(stored);
+    let value = |key: &str| match detail.get(key) {
+        Some(Value::String(text)) => clip(text),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => "unknown".to_owned(),
+    };
+    if let Some(repeated) = detail.get("repeated").and_then(Value::as_u64) {
+        let kind = KINDS.iter().find(|(name, _)| *name == stored.type_name);
+        let words = kind.map_or_else(|| facts::words(&stored.type_name), |(_, words)| (*words).to_owned());
+        return format!("{words}, by {who}: {repeated} times more.");
+    }
+    match stored.type_name.as_str() {
+        "user.signed_in" => format!("{who} signed in."),
+        "user.signed_out" => format!("{who} signed out."),
+        "user.sign_in_failed" => format!("A sign-in as {who} failed."),
+        "access.refused" => {
+            format!("{who} was refused: the permission {} was missing.", value("missing"))
+        }
+        "command.refused" => format!("What {who} asked for was refused: {}", ended(&value("command"))),
+        "log.exported" => format!("{who} exported the log."),
+        "protocol.created" => format!("{who} wrote the protocol {}.", value("name")),
+        "protocol.version_saved" => {
+            format!("{who} saved version {} of the protocol {}.", value("version"), value("name"))
+        }
+        "action.saved" => format!("{who} saved the action {}, version {}.", value("name"), value("version")),
+        "agent.saved" => format!("{who} saved the agent {}, version {}.", value("name"), value("version")),
+        "user.created" => format!("{who} added the user {} as {}.", value("user"), value("role")),
+        "user.role_changed" => {
+            format!(
+                "{who} changed the role of {} from {} to {}.",
+                value("user"),
+                value("from"),
+                value("role")
+            )
+        }
+        "user.password_set" => format!("{who} set a new password for {}.", value("user")),
+        "user.disabled" => format!("{who} switched off the user {}.", value("user")),
+        "token.issued" => format!("{who} made a token for {}.", value("user")),
+        "event.expired" => format!("{who} removed {} outside events that no run took.", value("untaken")),
+        "schedule.missed" => {
+            format!("{who} missed scheduled times of {}: {}", value("name"), ended(&value("reason")))
+        }
+        "schedule.skipped" => {
+            format!("{who} left out a scheduled run of {}: {}", value("name"), ended(&value("reason")))
+        }
+        "schedule.refused" => {
+            format!("{who} could not start a scheduled run of {}: {}", value("name"), ended(&value("reason")))
+        }
+        "work.refused" => format!("{who} answered for work that somebody else has: it was refused."),
+        "callback.refused" => format!("A callback by {who} was refused: its token is another step's."),
+        "event.received" => format!("{who} reported the event {}.", value("name")),
+        "user.enabled" => format!("{who} switched the user {} on again.", value("user")),
+        other => format!("{}, by {who}.", facts::words(&other.replace('.', " "))),
+    }
+}
