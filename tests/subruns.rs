@@ -177,3 +177,23 @@ async fn sub_runs_survive_kills_and_each_begins_once() {
     check_log(&setup);
     println!("kill test, sub-runs: {RUNS} runs acknowledged, 2 kills, {RUNS} sub-runs, 0 twice");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_at_once_get_their_numbers_however_many_sub_runs_they_begin() {
+    const RUNS: usize = 20;
+    let server = TestServer::start().await;
+    let (admin, staff) = (server.user("admin"), server.user("staff"));
+    publish(&admin, "Adds", computes()).await;
+    let branch =
+        |id: &str| json!({"id": id, "type": "protocol", "uses": "Adds", "with": {"n": "${payload.n}"}});
+    let branches: Vec<Value> = ["a", "b", "c", "d"].map(branch).to_vec();
+    let several = json!({"tasks": [{"id": "all", "type": "parallel", "tasks": branches}]});
+    let protocol = publish(&admin, "Adds four times", several).await;
+    // `start` panics at anything but 202.
+    let parents = join_all((0..RUNS).map(|n| staff.start(protocol, json!({"n": n})))).await;
+    wait_for_all(&staff, &parents, "completed").await;
+    let mut connection = server.database.connect();
+    assert_eq!(number(&mut connection, "SELECT count(*) AS it FROM runs"), 5 * RUNS as i64);
+    unsettled(&server);
+    server.stop().await;
+}

@@ -194,7 +194,11 @@ impl Decision {
     }
 
     pub(super) fn pause_for(&mut self, path: &StepPath, error: &str) {
-        let reason = format!("{path} failed: {error}. Retry it, skip it, or cancel the run.");
+        let error = error.trim_end().trim_end_matches('.');
+        let reason = match path.undone() {
+            Some(undone) => format!("{undone} could not be undone: {error}. Retry it, or skip it."),
+            None => format!("{path} failed: {error}. Retry it, skip it, or cancel the run."),
+        };
         let paused = EventKind::RunPaused { reason, step: Some(path.clone()), via: None };
         self.emit_run(paused, &Actor::system());
     }

@@ -100,9 +100,9 @@ impl<'a> Batch<'a> {
                 return self.join_start(first, new, reply);
             }
         }
-        let Some(id) = new.id.map(|id| id.0).or_else(|| self.run_ids.pop_front()) else {
-            let _ = reply.send(Err(Refused::Unavailable));
-            return;
+        let id = match new.id.map_or_else(|| self.draw_run_id(connection), |id| Ok(id.0)) {
+            Ok(id) => id,
+            Err(error) => return self.could_not_read(RunId(0), &error, reply),
         };
         if let Some(key) = &new.key {
             self.keys.insert((key.actor.clone(), key.key.clone()), RunId(id));
@@ -225,6 +225,14 @@ impl<'a> Batch<'a> {
             Some(loaded) => Ok(Some(loaded)),
             None => self.parts.runs.reload(connection, id),
         }
+    }
+
+    /// One was drawn for each start, but a sub-run that another command of this batch begins may have taken it.
+    fn draw_run_id(&mut self, connection: &mut Connection) -> Result<i64, StoreError> {
+        if self.run_ids.is_empty() {
+            self.run_ids.extend(runs::draw_run_ids(connection, 1)?);
+        }
+        self.run_ids.pop_front().ok_or_else(|| StoreError::Corrupt("a sequence gave no number".to_owned()))
     }
 
     /// Decides with numbers enough: a command may open more approvals than were drawn for it, and then it is decided

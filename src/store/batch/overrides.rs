@@ -93,9 +93,10 @@ pub(super) fn decide(connection: &mut PgConnection, members: &[&Member]) -> Resu
     Ok(())
 }
 
-/// Those of runs that ended before anybody decided.
+/// Those of runs that ended, or are on their way there, before anybody decided.
 pub(super) fn close(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
-    let over = members.iter().filter(|member| member.run.status.is_final() && member.before.is_some());
+    let ends = |run: &Run| run.status.is_final() || run.ending.is_some();
+    let over = members.iter().filter(|member| ends(&member.run) && member.before.is_some());
     let over: Vec<i64> = over.map(|member| member.run.id.0).collect();
     if over.is_empty() {
         return Ok(());
