@@ -197,3 +197,41 @@ async fn starts_at_once_get_their_numbers_however_many_sub_runs_they_begin() {
     unsettled(&server);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn step_that_is_done_again_takes_over_what_its_sub_run_did() {
+    let server = TestServer::start().await;
+    let (admin, supervisor) = (server.user("admin"), server.user("supervisor"));
+    let child = json!({"tasks": [
+        {"id": "publish", "type": "script", "uses": "compute", "with": {"n": "${payload.n}"}},
+        {"id": "sign", "type": "hitl"}]});
+    publish(&admin, "Publishes", child).await;
+    let parent =
+        json!({"tasks": [{"id": "sub", "type": "protocol", "uses": "Publishes", "on_failure": "pause"}]});
+    let protocol = publish(&admin, "Parent that pauses", parent).await;
+    let parent = server.user("staff").start(protocol, json!({"n": 1})).await;
+    let first = child_of(&server, parent).await;
+    let mut connection = server.database.connect();
+    until(&mut connection, &format!("SELECT count(*) AS it FROM approvals WHERE run_id = {first}"), 1);
+    let waiting = supervisor.get("/acts/approvals?status=pending").await.expect(200).json;
+    let approval = waiting["approvals"][0]["id"].as_i64().expect("a number");
+    supervisor.decide(approval, "reject", "Not yet.").await.expect(200);
+    supervisor.wait_for_status(parent, "paused").await;
+    supervisor.act(parent, "retry", json!({"step": "sub", "reason": "Now."})).await.expect(202);
+    let children =
+        format!("SELECT count(*) AS it FROM approvals WHERE status = 'pending' AND run_id > {first}");
+    until(&mut connection, &children, 1);
+    let second = number(
+        &mut connection,
+        &format!("SELECT max(run_id) AS it FROM runs WHERE parent_run_id = {parent}"),
+    );
+    assert_ne!(first, second);
+    let entries = server.user("auditor").entries(second).await;
+    let published: Vec<&str> = entries
+        .iter()
+        .filter(|entry| entry["step"] == "publish")
+        .map(|entry| entry["type"].as_str().expect("a type"))
+        .collect();
+    assert_eq!(published, ["step.carried"], "it is not done twice");
+    server.stop().await;
+}

@@ -1,6 +1,7 @@
 REVOKE DELETE ON start_keys FROM hms_act_app;
 DROP TABLE schedules, slots, subruns, event_waits, events;
 DROP INDEX runs_by_parent;
+ALTER TABLE runs DROP COLUMN parent_step;
 ALTER TABLE runs DROP COLUMN parent_run_id;
 DROP INDEX timers_due;
 CREATE INDEX timers_due ON timers (due_at);

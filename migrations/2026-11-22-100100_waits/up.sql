@@ -57,8 +57,9 @@ CREATE INDEX event_waits_matched ON event_waits (event_id) WHERE event_id IS NOT
 
 -- The step of another run that a sub-run was started by. NULL: it is no sub-run.
 ALTER TABLE runs ADD COLUMN parent_run_id bigint;
+ALTER TABLE runs ADD COLUMN parent_step text;
 -- The sub-runs of a run.
-CREATE INDEX runs_by_parent ON runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX runs_by_parent ON runs (parent_run_id, parent_step) WHERE parent_run_id IS NOT NULL;
 
 -- Sub-runs that are not settled: to be started, to be waited for, or to be stopped.
 CREATE TABLE subruns (

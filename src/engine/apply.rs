@@ -179,7 +179,8 @@ fn of_run(run: &mut Run, recorded: &Recorded) {
 }
 
 fn resume(run: &mut Run) {
-    run.status = RunStatus::Running;
+    // One that waits for room under a limit waits on.
+    run.status = if run.held { RunStatus::Queued } else { RunStatus::Running };
     run.note = run.ending.as_ref().and_then(|ending| ending.reason.clone());
     run.paused_for = None;
     // A person looked: losses are counted anew.
@@ -208,6 +209,8 @@ fn go_on(run: &mut Run, recorded: &Recorded) {
     let Some(path) = recorded.event.step.clone() else { return };
     ensure(run, &path, recorded.at);
     let limit = run.protocol.task(&path).filter(|task| task.on_timeout == OnTimeout::Retry);
+    let task = run.protocol.task(&path).filter(|_| path.undone().is_none());
+    let fresh_deadline = task.and_then(|task| task.max_time).map(|limit| recorded.at + limit);
     let next_deadline = limit.and_then(|task| task.max_time).map(|limit| recorded.at + limit);
     let attempt = recorded.event.attempt;
     with_step(run, recorded, |step| match &recorded.event.kind {
@@ -236,7 +239,11 @@ fn go_on(run: &mut Run, recorded: &Recorded) {
             (step.rescues, step.failures) = (0, step.failures + 1);
             step.note = Some(error.clone());
         }
-        EventKind::StepRetried { .. } => step.rescues = 0,
+        EventKind::StepRetried { .. } => {
+            (step.rescues, step.stalled) = (0, false);
+            // What a person begins anew has its time anew.
+            step.deadline = fresh_deadline.or(step.deadline);
+        }
         EventKind::StepRescued { .. } => {
             // The next attempt begins in the same decision, unless the run is paused.
             (step.status, step.waits) = (StepStatus::Running, None);

@@ -77,7 +77,8 @@ pub fn start(command: StartRun, context: &mut Context<'_>) -> Result<Decided, Re
     let before = rerun.map(|rerun| rerun.before);
     let run = begin_run(command.run_id, &first, command.protocol, Some(command.salt), before)
         .expect("the first event is RunQueued, which begins a run");
-    let mut decision = Decision { run, events: vec![first], now, fuel: FUEL, held_up: false };
+    let mut decision =
+        Decision { run, events: vec![first], now, fuel: FUEL, by: Actor::system(), held_up: false };
     decision.advance_all(context);
     Ok(decision.finish())
 }
@@ -94,7 +95,10 @@ fn slot(command: &StartRun) -> Result<Option<Slot>, Rejection> {
         Value::String(text) => text,
         other => other.to_string(),
     };
-    let key: String = key.chars().take(500).collect();
+    begin::check_key(&key).map_err(|why| Rejection::Unfit {
+        field: "payload",
+        message: format!("The concurrency limit cannot be kept: {why}."),
+    })?;
     Ok(Some(Slot { key, limit: concurrency.limit, when_full: concurrency.when_full }))
 }
 
@@ -106,7 +110,8 @@ pub fn decide(run: &Run, command: Command, context: &mut Context<'_>) -> Result<
     // The log's time never goes back within a run, whatever the machine's clock does.
     let now = context.now.trunc_subsecs(6).max(run.updated_at);
     let held_up = run.reopened > 0;
-    let mut decision = Decision { run: run.clone(), events: Vec::new(), now, fuel: FUEL, held_up };
+    let mut decision =
+        Decision { run: run.clone(), events: Vec::new(), now, fuel: FUEL, by: Actor::system(), held_up };
     decision.carry_out(command, context)?;
     Ok(decision.finish())
 }
@@ -133,6 +138,8 @@ struct Decision {
     now: DateTime<Utc>,
     /// What may still be computed in place.
     fuel: usize,
+    /// Who says that an attempt failed: a worker's user, or HMS-ACT itself.
+    by: Actor,
     /// Approvals that were asked again held everything up when the command came.
     held_up: bool,
 }
@@ -146,7 +153,7 @@ impl Decision {
             }
             Command::AcceptStep { step, attempt } => self.accept(&step, attempt),
             Command::CallBack { step, outcome } => self.call_back(&step, outcome, context),
-            Command::ClaimStep { step, attempt, worker } => self.claim(&step, attempt, worker),
+            Command::ClaimStep { step, attempt, worker } => self.claim(&step, attempt, worker, context),
             Command::RescueStep { step, attempt, reason } => self.rescue(&step, attempt, reason, context),
             Command::FireTimer { step, attempt, kind } => self.fire(step.as_ref(), attempt, kind, context),
             Command::ReceiveEvent { step, event, payload } => self.receive(&step, event, payload, context),

@@ -119,9 +119,13 @@ fn step_timers(run: &Run, path: &StepPath, step: &Step) -> Vec<Timer> {
     let mut timers = Vec::new();
     let mut add = |kind, at| timers.push(Timer { step: Some(path.clone()), kind, attempt: step.attempt, at });
     match &step.waits {
-        Some(Waits::Retry { at }) => add(TimerKind::Retry, *at),
+        // On a decision that is void, nothing is tried again.
+        Some(Waits::Retry { at }) if run.reopened == 0 => add(TimerKind::Retry, *at),
         Some(Waits::Time { at }) => add(TimerKind::Wait, *at),
-        Some(Waits::Approval | Waits::Event { .. } | Waits::Callback | Waits::Worker) | None => {}
+        Some(
+            Waits::Retry { .. } | Waits::Approval | Waits::Event { .. } | Waits::Callback | Waits::Worker,
+        )
+        | None => {}
     }
     let task = run.protocol.task(path);
     let on_timeout = task.map_or(OnTimeout::Flag, |task| task.on_timeout);

@@ -8,6 +8,7 @@ use super::{Scheduler, stopped};
 use crate::engine::effects::Attempt;
 use crate::engine::ids::{RunId, StepPath};
 use crate::engine::state::Run;
+use crate::store::runs::Loaded;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -125,6 +126,14 @@ impl Dispatch {
             let _held = held;
             // The semaphore is never closed.
             let _permit = permits.acquire().await;
+            // It may have waited long: what was given up since is not called any more.
+            let is_current = |known: Loaded| {
+                let step = known.run.steps.get(&attempt.step);
+                step.is_some_and(|step| step.attempt == attempt.number && step.status.is_open())
+            };
+            if !scheduler.run_cache().get(id).is_none_or(is_current) {
+                return (id, place);
+            }
             carry_out(&scheduler, &executors, id, attempt).await;
             (id, place)
         });

@@ -7,12 +7,14 @@
 use super::input::input_problems;
 use super::reading::with_connection;
 use super::{NewRun, Refused, Scheduler, stopped};
-use crate::engine::command::{Actor, Command};
+use crate::engine::command::{Actor, Command, Rerun};
 use crate::engine::ids::{RunId, StepPath};
 use crate::engine::state::{Parent, Payload, ProtocolRef, Run, RunStatus};
+use crate::store::error::StoreError;
 use crate::store::subruns::{self, SubrunRow};
-use crate::store::{Connection, Pool};
+use crate::store::{Connection, Pool, lineage};
 use futures_util::future::join_all;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -88,10 +90,16 @@ impl Subruns {
             let note = format!("{} {}", problem.path, problem.message);
             return self.could_not_start(row, &note).await;
         }
+        let asked = row.clone();
+        let read = move |connection: &mut Connection| continued(connection, &asked);
+        let Some(continued) = with_connection(&self.pool, "reading a lineage", read).await else { return };
+        let (rerun, salt) = continued.unzip();
         let new = NewRun {
             id: Some(RunId(row.child_run_id)),
             started_by: Some(parent.started_by.clone()),
             parent: Some(place(&parent, row)),
+            rerun,
+            salt,
             ..NewRun::of(protocol_ref(row), protocol, payload, Actor::system())
         };
         match self.scheduler.start(new).await {
@@ -138,6 +146,18 @@ impl Subruns {
         // Refused: it is over, or ends already.
         let _ = self.scheduler.act(RunId(row.child_run_id), command, Actor::system()).await;
     }
+}
+
+/// What a step that was done before, by hand or in an earlier run of the lineage, goes on with.
+fn continued(connection: &mut Connection, row: &SubrunRow) -> Result<Option<(Rerun, [u8; 32])>, StoreError> {
+    let (parent, child) = (RunId(row.run_id), RunId(row.child_run_id));
+    let Some(earlier) = lineage::earlier_child(connection, parent, &row.step, child)? else {
+        return Ok(None);
+    };
+    let before = Arc::new(lineage::read(connection, earlier.lineage, Some(child))?);
+    let reason = format!("The step {} of run {parent} is done again.", row.step);
+    let rerun = Rerun { of: earlier.run, lineage: earlier.lineage, reason, before };
+    Ok(Some((rerun, earlier.salt)))
 }
 
 fn place(parent: &Run, row: &SubrunRow) -> Parent {

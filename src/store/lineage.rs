@@ -51,6 +51,39 @@ fn read_run(connection: &mut PgConnection, run: RunId, history: &mut History) ->
     }
 }
 
+/// An earlier run of a step that runs another protocol.
+pub struct EarlierChild {
+    pub run: RunId,
+    pub lineage: RunId,
+    pub salt: [u8; 32],
+}
+
+/// The last run that this step started before, in its own run or in an earlier one of its lineage: a sub-run that is
+/// done again goes on with that one's lineage, so that nothing in it is done twice.
+pub fn earlier_child(
+    connection: &mut PgConnection,
+    parent: RunId,
+    step: &str,
+    child: RunId,
+) -> Result<Option<EarlierChild>, StoreError> {
+    let lineage: Option<i64> =
+        runs::table.find(parent.0).select(runs::lineage).first(connection).optional()?;
+    let Some(lineage) = lineage else { return Ok(None) };
+    let parents: Vec<i64> =
+        runs::table.filter(runs::lineage.eq(lineage)).select(runs::run_id).load(connection)?;
+    let found: Option<(i64, i64, Option<Vec<u8>>)> = runs::table
+        .filter(runs::parent_run_id.eq_any(parents).and(runs::parent_step.eq(step)))
+        .filter(runs::run_id.ne(child.0).and(runs::closed_at.is_not_null()))
+        .order(runs::run_id.desc())
+        .select((runs::run_id, runs::lineage, runs::salt))
+        .first(connection)
+        .optional()?;
+    Ok(found.and_then(|(run, lineage, salt)| {
+        let salt = <[u8; 32]>::try_from(salt?).ok()?;
+        Some(EarlierChild { run: RunId(run), lineage: RunId(lineage), salt })
+    }))
+}
+
 /// The run of the lineage that is not over, if there is one.
 pub fn open_run(connection: &mut PgConnection, lineage: RunId) -> Result<Option<RunId>, StoreError> {
     let open = runs::table.filter(runs::lineage.eq(lineage.0).and(runs::closed_at.is_null()));

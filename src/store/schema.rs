@@ -102,6 +102,7 @@ diesel::table! {
         updated_at -> Timestamptz,
         closed_at -> Nullable<Timestamptz>,
         parent_run_id -> Nullable<Int8>,
+        parent_step -> Nullable<Text>,
         lineage -> Int8,
     }
 }

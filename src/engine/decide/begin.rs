@@ -148,6 +148,7 @@ impl Decision {
             }
             Wait::Event { name, key } => {
                 let key = key.as_ref().map(resolve).transpose()?.map(key_text);
+                check_key(key.as_deref().unwrap_or_default())?;
                 EventKind::WaitStarted { until: None, event: Some(name.clone()), key }
             }
         })
@@ -190,6 +191,17 @@ impl Decision {
         let started = EventKind::SubrunStarted { run, protocol, input, checksum };
         self.emit_step(path, attempt, started, &Actor::system());
     }
+}
+
+/// The longest key of an event, in characters: no longer one is ever sent.
+pub const MAX_KEY: usize = 500;
+
+/// Keys are looked up in the database, which holds no NUL and no endless ones.
+pub(super) fn check_key(key: &str) -> Result<(), String> {
+    if key.chars().count() > MAX_KEY {
+        return Err(format!("its key is longer than {MAX_KEY} characters"));
+    }
+    if key.contains('\0') { Err("its key holds the character U+0000".to_owned()) } else { Ok(()) }
 }
 
 /// A key as text: events and waits are matched by it.

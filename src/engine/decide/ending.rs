@@ -4,7 +4,7 @@ use super::Decision;
 use crate::engine::command::{Actor, Context};
 use crate::engine::event::EventKind;
 use crate::engine::ids::StepPath;
-use crate::engine::state::{RunStatus, StepStatus};
+use crate::engine::state::{RunStatus, Step, StepStatus, Waits};
 use chrono::TimeDelta;
 
 /// How long attempts in flight may still take when their run ends.
@@ -13,11 +13,12 @@ pub const GRACE: TimeDelta = TimeDelta::seconds(5);
 impl Decision {
     /// The run is to end in any way but completion. At once, if nothing runs and nothing is to be taken back.
     pub(super) fn end_run(&mut self, outcome: RunStatus, reason: Option<String>, context: &mut Context<'_>) {
-        if self.run.steps.running() > 0 || self.next_to_undo().is_some() {
+        let in_flight = self.run.open_steps().any(|(path, step)| is_in_flight(path, step));
+        if in_flight || self.next_to_undo().is_some() {
             let ending =
                 EventKind::RunEnding { outcome, reason: reason.clone(), grace_until: self.now + GRACE };
             self.emit_run(ending, &Actor::system());
-            self.cancel_open("the run is ending", |status| status == StepStatus::Waiting);
+            self.cancel_open("the run is ending", |path, step| !is_in_flight(path, step));
             self.go_on_ending(context);
         } else {
             self.close(outcome, reason);
@@ -40,16 +41,16 @@ impl Decision {
 
     /// The grace of the attempts in flight is over.
     pub(super) fn end_grace(&mut self, context: &mut Context<'_>) {
-        self.cancel_open("it did not end in the time that was left to it", StepStatus::is_open);
+        self.cancel_open("it did not end in the time that was left to it", |_, _| true);
         self.go_on_ending(context);
     }
 
-    /// Cancels open steps in these states, but for groups and for what is taken back.
-    fn cancel_open(&mut self, reason: &str, which: impl Fn(StepStatus) -> bool) {
+    /// Cancels these open steps, but for groups and for what is taken back.
+    fn cancel_open(&mut self, reason: &str, which: impl Fn(&StepPath, &Step) -> bool) {
         let open = self
             .run
             .open_steps()
-            .filter(|(path, step)| which(step.status) && step.group.is_none() && path.undone().is_none());
+            .filter(|(path, step)| which(path, step) && step.group.is_none() && path.undone().is_none());
         let open: Vec<(StepPath, u32)> = open.map(|(path, step)| (path.clone(), step.attempt)).collect();
         for (path, attempt) in open {
             let cancelled = EventKind::StepCancelled { reason: reason.to_owned() };
@@ -69,4 +70,11 @@ impl Decision {
         let count = self.run.version + 1;
         self.emit_run(EventKind::RunClosed { outcome, reason, count }, &Actor::system());
     }
+}
+
+/// Whether something outside may still do it: a call, a worker, a service that will call back. A sub-run is told at
+/// once, and has a moment of its own.
+fn is_in_flight(path: &StepPath, step: &Step) -> bool {
+    let called = step.status == StepStatus::Running && step.group.is_none() && step.subrun.is_none();
+    path.undone().is_none() && (called || step.waits == Some(Waits::Callback))
 }

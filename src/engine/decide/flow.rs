@@ -120,6 +120,9 @@ impl Decision {
 
     /// Looks at every list that is open: after a pause, or when an approval was asked again, any may go on.
     pub(super) fn advance_all(&mut self, context: &mut Context<'_>) {
+        if self.may_start() {
+            self.begin_lost(context);
+        }
         let open = self.run.open_steps().filter(|(_, step)| step.group.is_some());
         let mut groups: Vec<(StepPath, u32)> =
             open.filter_map(|(path, step)| Some((path.clone(), step.group.as_ref()?.begun))).collect();

@@ -8,7 +8,7 @@ use crate::engine::command::{Context, Rejection};
 use crate::engine::event::EventKind;
 use crate::engine::ids::StepPath;
 use crate::engine::protocol::{Parallel, Place, Protocol, Task, Work};
-use crate::engine::state::{ProtocolRef, Run, Step, StepStatus};
+use crate::engine::state::{ProtocolRef, Run, Step, StepStatus, Waits};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -163,11 +163,16 @@ impl Move<'_> {
 
     /// What is being executed was asked for by the old version.
     fn at_work(&self) -> impl Iterator<Item = String> {
-        let at_work = self.run.open_steps().filter(|(_, step)| {
-            step.status == StepStatus::Running
-                && step.group.is_none()
-                && step.subrun.is_none()
-                && !step.is_lost()
+        // What waits for its worker or its next attempt was asked for already: another version may ask for it only if
+        // it asks for the same.
+        let asks_the_same = |path: &StepPath| {
+            let (before, after) = (self.run.protocol.task(path), self.protocol.task(path));
+            before.zip(after).is_some_and(|(before, after)| before.work == after.work)
+        };
+        let at_work = self.run.open_steps().filter(move |(path, step)| {
+            let running = step.status == StepStatus::Running && step.group.is_none() && step.subrun.is_none();
+            let asked = matches!(step.waits, Some(Waits::Worker | Waits::Callback | Waits::Retry { .. }));
+            (running && !step.is_lost()) || (asked && !asks_the_same(path))
         });
         at_work.map(|(path, _)| {
             format!("{path} is being executed. Pause the run, and wait until nothing is at work.")

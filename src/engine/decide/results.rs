@@ -40,7 +40,7 @@ impl Decision {
     fn done(&mut self, step: &StepPath, attempt: u32, result: Value, context: &mut Context<'_>) {
         match self.too_large(&result) {
             Some(error) => self.record_failure(step, attempt, error, false, None),
-            None => self.emit_step(step, attempt, EventKind::StepDone { result }, &Actor::system()),
+            None => self.emit_step(step, attempt, EventKind::StepDone { result }, context.actor),
         }
         self.after(step, context);
     }
@@ -68,7 +68,9 @@ impl Decision {
         context: &mut Context<'_>,
     ) -> Result<(), Rejection> {
         self.running(step, attempt)?;
+        self.by = context.actor.clone();
         self.record_failure(step, attempt, error, retryable, retry_after);
+        self.by = Actor::system();
         self.after(step, context);
         Ok(())
     }
@@ -88,11 +90,11 @@ impl Decision {
             let key = self.run.steps.get(step).and_then(|found| found.idempotency_key.clone());
             let pause = retry::pause(&policy, failures, key.as_deref().unwrap_or(step.as_str()), retry_after);
             let retrying = EventKind::StepRetrying { error, retry_at: self.now + pause };
-            self.emit_step(step, attempt, retrying, &Actor::system());
+            self.emit_step(step, attempt, retrying, &self.by.clone());
             return;
         }
         let failed = EventKind::StepFailed { error: error.clone(), retryable };
-        self.emit_step(step, attempt, failed, &Actor::system());
+        self.emit_step(step, attempt, failed, &self.by.clone());
         let pauses = self.run.protocol.task(step).is_some_and(|task| task.on_failure == OnFailure::Pause);
         let waits_for_a_person = if self.run.ending.is_some() {
             step.undone().is_some()
@@ -155,13 +157,19 @@ impl Decision {
         Ok(())
     }
 
-    pub(super) fn claim(&mut self, step: &StepPath, attempt: u32, worker: String) -> Result<(), Rejection> {
+    pub(super) fn claim(
+        &mut self,
+        step: &StepPath,
+        attempt: u32,
+        worker: String,
+        context: &Context<'_>,
+    ) -> Result<(), Rejection> {
         let found = self.run.steps.get(step);
         let waits = found.is_some_and(|found| found.waits == Some(Waits::Worker) && found.attempt == attempt);
-        if !waits || self.run.status == RunStatus::Paused {
+        if !waits || self.run.status == RunStatus::Paused || self.run.reopened > 0 {
             return Err(Rejection::StaleAttempt { step: step.clone() });
         }
-        self.emit_step(step, attempt, EventKind::StepClaimed { worker }, &Actor::system());
+        self.emit_step(step, attempt, EventKind::StepClaimed { worker }, context.actor);
         Ok(())
     }
 
@@ -180,7 +188,8 @@ impl Decision {
             return Ok(());
         }
         self.emit_step(step, attempt, EventKind::StepRescued { instance, reason }, &Actor::system());
-        if self.run.status == RunStatus::Paused {
+        // When the run goes on, or what is asked again is decided, it begins again.
+        if self.run.status == RunStatus::Paused || self.run.reopened > 0 {
             return Ok(());
         }
         if rescues >= MAX_RESCUES {

@@ -11,11 +11,7 @@ impl Decision {
         if self.run.status != RunStatus::Paused {
             return Err(Rejection::NotPaused { run: self.run.id, status: self.run.status });
         }
-        if let Some(filed) = &self.run.overridden {
-            let sentence =
-                format!("Override {} is under review. Whoever decides it lets the run go on.", filed.id.0);
-            return Err(Rejection::NotNow(sentence));
-        }
+        self.not_under_review()?;
         let cause = self.run.paused_for.as_ref();
         let holding = cause.and_then(|path| self.run.steps.get_key_value(path));
         if let Some((path, _)) = holding.filter(|(path, step)| self.run.holds(path, step)) {
@@ -38,13 +34,13 @@ impl Decision {
             self.advance_all(context);
         }
     }
-    /// The next attempts at what was lost while the run was paused.
+    /// The next attempts at what was lost while the run was paused, or while an approval was asked again.
     pub(super) fn begin_lost(&mut self, context: &mut Context<'_>) {
         let lost = self.run.open_steps().filter(|(_, step)| step.is_lost());
         let lost: Vec<StepPath> = lost.map(|(path, _)| path.clone()).collect();
         for path in lost {
             // One that cannot begin may have paused the run again.
-            if self.run.status != RunStatus::Paused {
+            if self.run.status != RunStatus::Paused && self.run.reopened == 0 {
                 self.attempt_again(&path, context);
             }
         }

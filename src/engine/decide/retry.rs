@@ -31,7 +31,9 @@ impl Decision {
             let sentence = format!("{path} is a group: skip it, or cancel the run and rerun it.");
             return Err(Rejection::NotNow(sentence));
         }
+        self.not_under_review()?;
         self.not_paused_by_a_person()?;
+        self.nothing_asked_again()?;
         let attempt = step.attempt;
         let via = context.actor.via.clone();
         let retried = EventKind::StepRetried { reason: reason.clone(), via: via.clone() };
@@ -47,6 +49,23 @@ impl Decision {
             self.go_on_ending(context);
         }
         Ok(())
+    }
+
+    /// While an override is under review, only its decision lets the run go on.
+    pub(super) fn not_under_review(&self) -> Result<(), Rejection> {
+        let Some(filed) = &self.run.overridden else { return Ok(()) };
+        let sentence =
+            format!("Override {} is under review. Whoever decides it lets the run go on.", filed.id.0);
+        Err(Rejection::NotNow(sentence))
+    }
+
+    /// While an approval is asked again, nothing begins on the decision that is void.
+    pub(super) fn nothing_asked_again(&self) -> Result<(), Rejection> {
+        if self.run.reopened == 0 {
+            return Ok(());
+        }
+        let sentence = "A value was changed, and an approval is asked again. It must be decided first.";
+        Err(Rejection::NotNow(sentence.to_owned()))
     }
 
     /// What a person paused, a person lets go on first.

@@ -16,6 +16,7 @@ impl Decision {
         context: &mut Context<'_>,
     ) -> Result<(), Rejection> {
         self.may_skip(path)?;
+        self.not_under_review()?;
         let as_role = self.allowed_past(path, context)?;
         let attempt = self.attempt_of(path);
         let was_its_fault =

@@ -22,6 +22,7 @@ impl Decision {
             step.status == StepStatus::Done
                 && !step.undone
                 && !step.carried
+                && step.seen.is_some()
                 && path.undone().is_none()
                 && self.run.protocol.task(path).is_some_and(|task| task.undo().is_some())
                 && !self.run.steps.contains_key(&path.undo())

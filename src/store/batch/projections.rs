@@ -17,10 +17,10 @@ pub(super) fn insert(connection: &mut PgConnection, members: &[&Member]) -> Resu
     diesel::sql_query(
         "INSERT INTO runs (run_id, protocol_id, protocol_version, protocol_name, started_by, subject, salt,
             created_at, status, current_step, stalled, version, instances, updated_at, closed_at, lineage,
-            parent_run_id)
-         SELECT r, p, pv, pn, sb, su, sa, ca, st, cs, stalled, v, i::bigint[], ua, cl, l, pr
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-            AS n (r, p, pv, pn, sb, su, sa, ca, st, cs, stalled, v, i, ua, cl, l, pr)",
+            parent_run_id, parent_step)
+         SELECT r, p, pv, pn, sb, su, sa, ca, st, cs, stalled, v, i::bigint[], ua, cl, l, pr, ps
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+            AS n (r, p, pv, pn, sb, su, sa, ca, st, cs, stalled, v, i, ua, cl, l, pr, ps)",
     )
     .bind::<Array<BigInt>, _>(new.iter().map(|run| run.id.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(new.iter().map(|run| run.protocol_ref.id).collect::<Vec<_>>())
@@ -42,6 +42,9 @@ pub(super) fn insert(connection: &mut PgConnection, members: &[&Member]) -> Resu
     .bind::<Array<BigInt>, _>(new.iter().map(|run| run.lineage.0).collect::<Vec<_>>())
     .bind::<Array<Nullable<BigInt>>, _>(
         new.iter().map(|run| run.parent.as_ref().map(|parent| parent.run.0)).collect::<Vec<_>>(),
+    )
+    .bind::<Array<Nullable<Text>>, _>(
+        new.iter().map(|run| run.parent.as_ref().map(|parent| parent.step.as_str())).collect::<Vec<_>>(),
     )
     .execute(connection)?;
     Ok(())

@@ -5,7 +5,7 @@
 
 use super::Member;
 use crate::engine::effects::{self, Timer};
-use crate::engine::event::EventKind;
+use crate::engine::event::{EventKind, Recorded};
 use crate::engine::ids::StepPath;
 use crate::engine::protocol::Work;
 use crate::engine::state::Run;
@@ -38,7 +38,11 @@ pub(super) fn set(connection: &mut PgConnection, members: &[&Member]) -> Result<
 impl Changes {
     fn add(&mut self, member: &Member) {
         let (run, id) = (&member.run, member.run.id.0);
-        if member.events.iter().any(|recorded| concerns_all(&recorded.event.kind)) {
+        let asked_again = |step: &StepPath| run.steps.get(step).is_some_and(|step| step.reopened);
+        let concerns_all = |recorded: &Recorded| {
+            concerns_all(&recorded.event.kind) || recorded.event.step.as_ref().is_some_and(asked_again)
+        };
+        if member.events.iter().any(concerns_all) {
             if member.before.is_some() {
                 self.runs.push(id);
             }
@@ -85,6 +89,7 @@ fn concerns_all(kind: &EventKind) -> bool {
             | EventKind::RunResumed { .. }
             | EventKind::RunEnding { .. }
             | EventKind::RunMigrated { .. }
+            | EventKind::ValueSet { .. }
             | EventKind::RunClosed { .. }
             | EventKind::OverrideFiled { .. }
             | EventKind::OverrideDecided { .. }
