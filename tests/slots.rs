@@ -125,3 +125,20 @@ async fn places_survive_a_kill() {
     server.terminate();
     check_log(&setup);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_that_is_paused_while_it_waits_for_a_place_waits_on_when_it_goes_on() {
+    let server = TestServer::start().await;
+    let protocol = limited(&server.user("admin"), 1, "wait").await;
+    let (staff, supervisor) = (server.user("staff"), server.user("supervisor"));
+    let first = staff.start(protocol, json!({"case": "a"})).await;
+    staff.wait_for_status(first, "waiting").await;
+    let second = staff.start(protocol, json!({"case": "a"})).await;
+    supervisor.act(second, "pause", json!({"reason": "Lunch."})).await.expect(202);
+    let resumed = supervisor.act(second, "resume", json!({"reason": "Back."})).await.expect(202);
+    assert_eq!(resumed.json["status"], "queued", "there is still no place");
+    approve(&supervisor, first).await;
+    staff.wait_for_status(second, "waiting").await;
+    approve(&supervisor, second).await;
+    server.stop().await;
+}

@@ -222,7 +222,7 @@ async fn workers_that_claim_at_once_get_different_work() {
 async fn bad_claims_are_refused_with_every_mistake() {
     let ground = Ground::new().await;
     let body = json!({
-        "actions": [], "worker": " ", "max": 101, "wait_seconds": 61, "lease_seconds": 4, "more": 1
+        "actions": [], "worker": " ", "max": 101, "wait_seconds": 61, "lease_seconds": 0, "more": 1
     });
     let refused = ground.staff.post("/acts/work/claim", body).await;
     let places: Vec<&str> = refused.errors().iter().map(|(place, _)| *place).collect();

@@ -198,6 +198,8 @@ fn settle_status(run: &mut Run) {
     }
     run.status = match (run.steps.running(), run.steps.waiting()) {
         _ if run.ending.is_some() => RunStatus::Running,
+        // Whatever was skipped in it: it waits for room under its limit.
+        _ if run.held => RunStatus::Queued,
         (0, 0) if run.steps.is_empty() => run.status,
         (0, waiting) if waiting > 0 => RunStatus::Waiting,
         _ => RunStatus::Running,

@@ -104,7 +104,9 @@ pub fn timers_of(run: &Run, path: &StepPath) -> Vec<Timer> {
 /// The timer of the run as a whole: the grace of the attempts of a run that ends.
 pub fn run_timer(run: &Run) -> Option<Timer> {
     let ending = run.ending.as_ref().filter(|_| run.status == RunStatus::Running)?;
-    let in_grace = run.open_steps().any(|(path, step)| step.group.is_none() && path.undone().is_none());
+    let in_grace = run
+        .open_steps()
+        .any(|(path, step)| step.group.is_none() && step.subrun.is_none() && path.undone().is_none());
     in_grace.then_some(Timer { step: None, kind: TimerKind::Grace, attempt: 0, at: ending.grace_until })
 }
 

@@ -68,10 +68,9 @@ impl Subruns {
     async fn settle_one(&self, row: &SubrunRow) {
         match row {
             SubrunRow { withdrawn: true, started: true, closed: false, .. } => self.stop(row).await,
-            SubrunRow { withdrawn: true, .. } => {
-                let row = row.clone();
-                let forget = move |connection: &mut _| subruns::forget(connection, &row);
-                with_connection(&self.pool, "settling a sub-run", forget).await;
+            SubrunRow { withdrawn: true, started: false, .. } => {
+                let note = Some("it was not needed any more".to_owned());
+                self.end(row, RunStatus::Cancelled, Payload::new(), note).await;
             }
             SubrunRow { started: false, .. } => self.start(row).await,
             SubrunRow { closed: true, .. } => self.tell(row).await,
@@ -133,6 +132,12 @@ impl Subruns {
         let Ok(parent) = self.scheduler.look(parent).await else { return };
         let step = parent.steps.get(&StepPath::from_log(&row.step));
         if !step.is_some_and(|step| step.status.is_open() && step.subrun == Some(run)) {
+            if row.withdrawn {
+                let row = row.clone();
+                let forget = move |connection: &mut _| subruns::forget(connection, &row);
+                with_connection(&self.pool, "settling a sub-run", forget).await;
+                return;
+            }
             let (row, version) = (row.clone(), parent.version);
             let withdraw = move |connection: &mut _| subruns::withdraw_stale(connection, &row, version);
             with_connection(&self.pool, "settling a sub-run", withdraw).await;

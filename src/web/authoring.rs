@@ -40,24 +40,58 @@ pub async fn check_definition(
     let protocol = match Protocol::parse(definition) {
         Ok(protocol) => protocol,
         Err(problems) => {
-            let problems = problems.into_iter();
-            return Ok(problems
-                .map(|problem| FieldError { path: place(&problem.path), message: problem.message })
+            let mut found: Vec<(String, String)> =
+                problems.into_iter().map(|problem| (problem.path, problem.message)).collect();
+            // What can be read by itself is checked all the same, so that its author hears of everything at once.
+            for (index, part) in readable_tasks(definition) {
+                let own_path = format!("$.tasks[{index}]");
+                let more = unknown_names(site, part).await?;
+                found.extend(
+                    more.into_iter()
+                        .map(|(path, message)| (path.replacen("$.tasks[0]", &own_path, 1), message)),
+                );
+            }
+            return Ok(found
+                .into_iter()
+                .map(|(path, message)| FieldError { path: place(&path), message })
                 .collect());
         }
     };
-    let mut found = dangling(site, &protocol);
     let scheduler = site.scheduler.clone();
-    let more = site.read(move |connection| {
-        let mut found = sub_protocols::problems(connection, scheduler.protocols(), own, &protocol)?;
+    let whole = protocol.clone();
+    let circles =
+        site.read(move |connection| sub_protocols::problems(connection, scheduler.protocols(), own, &whole));
+    let mut found = circles.await?;
+    found.extend(unknown_names(site, protocol).await?);
+    Ok(found.into_iter().map(|(path, message)| FieldError { path: place(&path), message }).collect())
+}
+
+/// The tasks of the outermost list that are whole by themselves, each as a protocol of its own.
+fn readable_tasks(definition: &Value) -> Vec<(usize, Protocol)> {
+    const MOST: usize = 500;
+    let tasks =
+        definition.get("tasks").and_then(Value::as_array).into_iter().flatten().take(MOST).enumerate();
+    tasks
+        .filter_map(|(index, task)| Some((index, Protocol::parse(&json!({"tasks": [task]})).ok()?)))
+        .collect()
+}
+
+/// Names of actions, agents and people that nobody has, each with its JSON path.
+async fn unknown_names(site: &Site, protocol: Protocol) -> Result<Vec<(String, String)>, AppError> {
+    let mut found = dangling(site, &protocol);
+    if protocol.approvers().iter().all(|(_, approvers)| approvers.users.is_empty()) {
+        return Ok(found);
+    }
+    let people = site.read(move |connection| {
+        let mut found = Vec::new();
         for (path, approvers) in protocol.approvers() {
             let wrong = first_who_cannot_decide(connection, &approvers.users)?;
             found.extend(wrong.map(|message| (path, message)));
         }
         Ok(found)
     });
-    found.extend(more.await?);
-    Ok(found.into_iter().map(|(path, message)| FieldError { path: place(&path), message }).collect())
+    found.extend(people.await?);
+    Ok(found)
 }
 
 /// Actions and agents that are not registered, each with its JSON path.

@@ -384,3 +384,53 @@ fn branches_that_ask_for_the_same_are_each_given_what_they_had_in_a_rerun() {
         events.iter().filter(|recorded| matches!(recorded.event.kind, EventKind::StepCarried { .. }));
     assert_eq!(carried.count(), 3);
 }
+
+#[test]
+fn a_step_that_a_person_retries_has_its_time_anew() {
+    let timed = json!({"max_minutes": 5, "on_timeout": "fail", "on_failure": "pause"});
+    let mut played = run_of(json!([with(call("a"), timed)]));
+    played.timer("a", TimerKind::MaxMinutes);
+    assert_eq!((played.run.status, played.status("a")), (RunStatus::Paused, "failed"));
+    played.retry("a").unwrap();
+    let set = effects::timers_of(&played.run, &path("a"));
+    assert!(set.iter().all(|timer| timer.at > played.world.now), "{set:?}");
+    played.done("a");
+    assert_eq!(played.run.status, RunStatus::Completed);
+}
+
+#[test]
+fn nothing_is_retried_or_skipped_while_an_override_is_under_review() {
+    let mut played = run_of(json!([with(call("a"), json!({"on_failure": "pause"}))]));
+    played.fails("a", false);
+    let (id, action, review) = (OverrideId(1), OverrideAction::Pause, TimeDelta::hours(72));
+    let filed = Command::FileOverride { id, action, reason: because(), new_value: None, review };
+    played.carries_out(filed, "sue");
+    assert!(matches!(played.retry("a"), Err(Rejection::NotNow(_))));
+    assert!(matches!(played.skip("a"), Err(Rejection::NotNow(_))));
+    assert_eq!(played.run.status, RunStatus::Paused);
+}
+
+#[test]
+fn nothing_is_tried_again_on_a_decision_that_is_void() {
+    let retried = with(call("b"), json!({"retry": {"attempts": 5}}));
+    let mut played = run_of(json!([{"id": "ok", "type": "hitl"}, retried]));
+    played.decided("ok", Choice::Approve, "sam").unwrap();
+    played.fails("b", true);
+    let set = Command::SetValue { path: vec!["n".to_owned()], value: json!(1), reason: because() };
+    played.carries_out(set, "sam");
+    assert!(effects::timers_of(&played.run, &path("b")).is_empty(), "its next attempt has no time");
+    assert!(matches!(played.retry("b"), Err(Rejection::NotNow(_))));
+    played.decided("ok#2", Choice::Approve, "sam").unwrap();
+    played.timer("b", TimerKind::Retry);
+    assert_eq!(played.status("b"), "running");
+}
+
+#[test]
+fn whoever_started_the_run_does_not_skip_what_another_protocol_asks() {
+    let mut played = run_of(json!([{"id": "s", "type": "protocol", "uses": "other"}, call("b")]));
+    let skip = Command::SkipStep { step: path("s"), reason: because() };
+    let starter = played.run.started_by.clone();
+    assert_eq!(played.ask(skip, &starter), Err(Rejection::FourEyes));
+    played.skip("s").unwrap();
+    assert_eq!(played.status("b"), "running");
+}

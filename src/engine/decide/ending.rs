@@ -41,7 +41,9 @@ impl Decision {
 
     /// The grace of the attempts in flight is over.
     pub(super) fn end_grace(&mut self, context: &mut Context<'_>) {
-        self.cancel_open("it did not end in the time that was left to it", |_, _| true);
+        // A sub-run was told when the end began. It takes back what it did before this one does.
+        let is_no_run = |_: &StepPath, step: &Step| step.subrun.is_none();
+        self.cancel_open("it did not end in the time that was left to it", is_no_run);
         self.go_on_ending(context);
     }
 
@@ -72,9 +74,8 @@ impl Decision {
     }
 }
 
-/// Whether something outside may still do it: a call, a worker, a service that will call back. A sub-run is told at
-/// once, and has a moment of its own.
+/// Whether something outside may still do it: a call, a worker, a service that will call back, a sub-run.
 fn is_in_flight(path: &StepPath, step: &Step) -> bool {
-    let called = step.status == StepStatus::Running && step.group.is_none() && step.subrun.is_none();
+    let called = step.status == StepStatus::Running && step.group.is_none();
     path.undone().is_none() && (called || step.waits == Some(Waits::Callback))
 }

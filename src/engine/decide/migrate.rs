@@ -90,8 +90,12 @@ impl Decision {
     fn may_drop_approvals(&self, protocol: &Protocol, context: &Context<'_>) -> Result<(), Rejection> {
         for place in self.run.protocol.all() {
             let Work::Hitl(hitl) = &place.task.work else { continue };
-            let stays =
-                protocol.place(&place.task.id).is_some_and(|place| matches!(place.task.work, Work::Hitl(_)));
+            // Asked of the same people, under the same condition, at the same place: else it is passed in part.
+            let stays = protocol.place(&place.task.id).is_some_and(|there| {
+                there.task == place.task
+                    && (&there.group, there.branch, there.position)
+                        == (&place.group, place.branch, place.position)
+            });
             if !stays {
                 may_decide(&self.run, &hitl.approvers, hitl.four_eyes, context.actor)?;
             }

@@ -78,8 +78,8 @@ impl Decision {
                 if changes {
                     self.ask_again(context);
                 }
-                // What was paused before the override was filed stays so.
-                if !filed.was_paused {
+                // What was paused before the override was filed stays so, unless it gets new values.
+                if !filed.was_paused || choice == OverrideChoice::Modify {
                     self.go_on(why, context);
                 }
             }

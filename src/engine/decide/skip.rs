@@ -66,6 +66,12 @@ impl Decision {
         let mut role = None;
         for place in self.run.protocol.all() {
             let inside = place.task.id == task.id || self.run.protocol.is_around(&task.id, &place.task.id);
+            // What approvals the other protocol has is its own to say: whoever started the run may not pass them.
+            if matches!((inside, &place.task.work), (true, Work::Protocol(_)))
+                && context.actor.name == self.run.started_by
+            {
+                return Err(Rejection::FourEyes);
+            }
             if let (true, Work::Hitl(hitl)) = (inside, &place.task.work) {
                 role = Some(may_decide(&self.run, &hitl.approvers, hitl.four_eyes, context.actor)?);
             }

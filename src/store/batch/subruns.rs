@@ -78,6 +78,10 @@ impl<'a> Changes<'a> {
     fn add(&mut self, member: &'a Member) {
         let run_id = member.run.id.0;
         for recorded in &member.events {
+            if matches!(recorded.event.kind, EventKind::RunEnding { .. }) {
+                let open = member.run.open_steps().filter(|(_, step)| step.subrun.is_some());
+                self.over.extend(open.map(|(path, _)| (run_id, path.as_str())));
+            }
             let Some(path) = recorded.event.step.as_ref() else { continue };
             let step = path.as_str();
             match &recorded.event.kind {

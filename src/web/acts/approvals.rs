@@ -5,10 +5,11 @@ use super::super::site::{Site, actor};
 use super::refused::{plain_refusal, refused_error};
 use super::schema_errors;
 use crate::auth::policy::{Permission, Principal, Resource};
-use crate::engine::command::Command;
+use crate::engine::command::{Command, Rejection};
 use crate::engine::ids::{ApprovalId, RunId};
 use crate::engine::protocol::Work;
 use crate::engine::state::{Choice, Run};
+use crate::scheduler::Refused;
 use crate::store::approvals::{self, ApprovalRow};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -45,6 +46,10 @@ pub async fn decide(
     let command = Command::Decide { approval: ApprovalId(id), choice, reason, form };
     match site.scheduler.act(run.id, command, actor(who)).await {
         Ok(done) => Ok(done.run),
+        // The row says that it belongs to the run: another question stands in its place.
+        Err(Refused::Rejected(Rejection::UnknownApproval { .. })) => {
+            Err(refused_error(site, who, Refused::Rejected(Rejection::AskedAgain)).await)
+        }
         Err(refused) => Err(refused_error(site, who, refused).await),
     }
 }

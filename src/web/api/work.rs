@@ -16,7 +16,7 @@ const MAX_ACTIONS: usize = 100;
 const MAX_AT_ONCE: i64 = 100;
 /// Seconds.
 const MAX_WAIT: i64 = 60;
-const LEASE: std::ops::RangeInclusive<i64> = 5..=3600;
+const LEASE: std::ops::RangeInclusive<i64> = 1..=3600;
 const DEFAULT_LEASE: i64 = 60;
 /// Characters.
 const MAX_NAME: usize = 200;

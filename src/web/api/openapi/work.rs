@@ -30,7 +30,7 @@ struct ClaimWork {
     #[schema(minimum = 0, maximum = 60)]
     wait_seconds: Option<i64>,
     /// How long it may be silent; 60 unless said otherwise.
-    #[schema(minimum = 5, maximum = 3600)]
+    #[schema(minimum = 1, maximum = 3600)]
     lease_seconds: Option<i64>,
 }
 
