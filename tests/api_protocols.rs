@@ -188,8 +188,8 @@ async fn everything_inside_groups_is_checked_where_it_is_written() {
     let expected = [
         ("$.definition.tasks[0].tasks[0].uses", "no agent `nobody`"),
         ("$.definition.tasks[0].tasks[1][0].undo", "no action `nothing`"),
-        ("$.definition.tasks[1].uses", "no protocol `No such protocol`"),
         ("$.definition.tasks[0].tasks[2][0].escalate_to", "no user `stranger`"),
+        ("$.definition.tasks[1].uses", "no protocol `No such protocol`"),
     ];
     assert_eq!(refused.len(), expected.len(), "{refused:?}");
     for ((path, message), (at, words)) in refused.iter().zip(expected) {

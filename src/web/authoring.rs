@@ -59,10 +59,11 @@ pub async fn check_definition(
     };
     let scheduler = site.scheduler.clone();
     let whole = protocol.clone();
-    let circles =
-        site.read(move |connection| sub_protocols::problems(connection, scheduler.protocols(), own, &whole));
-    let mut found = circles.await?;
-    found.extend(unknown_names(site, protocol).await?);
+    let circles = move |connection: &mut Connection| {
+        sub_protocols::problems(connection, scheduler.protocols(), own, &whole)
+    };
+    let mut found = unknown_names(site, protocol).await?;
+    found.extend(site.read(circles).await?);
     Ok(found.into_iter().map(|(path, message)| FieldError { path: place(&path), message }).collect())
 }
 

@@ -74,7 +74,7 @@ fn hold_for(run: &Run) {
             let around = run.steps.get(&group).map(|group| group.status);
             assert_eq!(around, Some(StepStatus::Running), "{path} is open, and its group is not");
         }
-        let rests = run.status == RunStatus::Paused || run.ending.is_some();
+        let rests = run.status == RunStatus::Paused || run.ending.is_some() || run.reopened > 0;
         assert!(!step.is_lost() || rests, "what was lost is begun again, unless the run rests: {path}");
         attempt_holds(run, path, step);
         group_holds(run, path, step);

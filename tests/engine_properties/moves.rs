@@ -47,7 +47,11 @@ pub fn helpful(world: &mut World, run: &Run, choices: &mut Choices<'_>) -> Move 
     if run.status == RunStatus::Paused {
         return on_from_pause(run, reason);
     }
-    let open = at_work(run);
+    let mut open = at_work(run);
+    if run.reopened > 0 && run.ending.is_none() {
+        // Before what was asked again is decided, nothing else gets on.
+        open.retain(|(_, step)| step.reopened);
+    }
     match open.get(choices.below(open.len())) {
         Some((path, step)) => on(world, run, path, step),
         None => Move { command: Command::ResumeRun { reason }, by: "sam" },
