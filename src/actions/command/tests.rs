@@ -143,10 +143,17 @@ async fn a_program_that_takes_too_long_is_ended_with_its_children() {
     let written = std::fs::read_to_string(&pids).expect("it began");
     for pid in written.split_whitespace() {
         let pid = rustix::process::Pid::from_raw(pid.parse().expect("a number")).expect("a process");
-        // Gone, or a corpse that init has not buried yet.
-        let state =
-            std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z ") || state.contains(") X "), "{state}");
+        // Killed, it takes a moment to be gone, or a corpse that init has not buried yet.
+        let gone = async {
+            let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
+            while let Ok(state) = std::fs::read_to_string(&stat)
+                && !state.contains(") Z ")
+                && !state.contains(") X ")
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("it was killed");
     }
     std::fs::remove_dir_all(&directory).expect("ours");
 }
