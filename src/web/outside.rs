@@ -6,9 +6,8 @@ use crate::auth::policy::{Permission, Principal, Resource};
 use crate::store::events::{self, MOST_KEPT, NewEvent, Received};
 use serde_json::json;
 
-/// The longest name or key of an event, in characters.
+/// The longest name of an event, in characters.
 pub const MAX_NAME: usize = 200;
-pub const MAX_KEY: usize = 500;
 
 /// An event that was taken in.
 pub struct Event {

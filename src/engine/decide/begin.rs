@@ -5,7 +5,7 @@ use crate::engine::command::{Actor, Context};
 use crate::engine::effects;
 use crate::engine::event::EventKind;
 use crate::engine::ids::StepPath;
-use crate::engine::protocol::{Hitl, Invocation, Task, UsedAs, Wait, Work};
+use crate::engine::protocol::{Hitl, Invocation, MAX_KEY, Task, UsedAs, Wait, Work};
 use crate::engine::scope;
 use crate::engine::state::Scope;
 use chrono::{DateTime, SubsecRound, Utc};
@@ -192,9 +192,6 @@ impl Decision {
         self.emit_step(path, attempt, started, &Actor::system());
     }
 }
-
-/// The longest key of an event, in characters: no longer one is ever sent.
-pub const MAX_KEY: usize = 500;
 
 /// Keys are looked up in the database, which holds no NUL and no endless ones.
 pub(super) fn check_key(key: &str) -> Result<(), String> {

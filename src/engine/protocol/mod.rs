@@ -25,6 +25,8 @@ use std::sync::Arc;
 pub const MAX_TASKS: usize = 10_000;
 /// Groups inside groups.
 pub const MAX_GROUP_DEPTH: usize = 8;
+/// The longest key of an event or of a concurrency limit, in characters.
+pub const MAX_KEY: usize = 500;
 /// The most items that a `for_each` goes over.
 pub const MAX_ITEMS: usize = 10_000;
 

@@ -1,12 +1,13 @@
 //! `/acts/events`: what happened outside, for the steps that wait for it.
 
 use super::super::json::Fields;
-use super::super::outside::{MAX_KEY, MAX_NAME, receive_event};
+use super::super::outside::{MAX_NAME, receive_event};
 use super::super::problem::AppError;
 use super::super::site::Site;
 use super::runs::start_key;
 use super::signed_body;
 use crate::engine::json::normalise;
+use crate::engine::protocol::MAX_KEY;
 use crate::store::events::NewEvent;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value, json};
