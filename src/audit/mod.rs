@@ -7,7 +7,11 @@
 //! entry of the same run is that hash. What a leaf can only hold by hash or as a string lies *beside* it, typed.
 
 pub mod chain;
+pub mod checkpoint;
 pub mod entry;
+pub mod note;
+pub mod tile;
+pub mod tree;
 
 use sha2::{Digest, Sha256};
 
