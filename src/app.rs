@@ -1,8 +1,8 @@
 //! Composition: what is started in which order, and stopped in the reverse.
 //!
-//! Start: address → database → keys → membership → committer → demo → dispatch, loops, rescue → door.
+//! Start: address → database → keys → membership → committer → sequencer → demo → dispatch, loops, rescue → door.
 //! Stop: door (streams end) → dispatch (attempts end or are handed back) → committer (the queue is written) →
-//! membership → database.
+//! sequencer (the last entries are signed) → membership → database.
 
 pub mod database;
 mod demo_mode;
@@ -24,6 +24,7 @@ use crate::scheduler::dispatch::{Dispatch, InHand};
 use crate::scheduler::membership::Membership;
 use crate::scheduler::rescue::Rescue;
 use crate::scheduler::runs::RunCache;
+use crate::scheduler::sequencer::{Sealing, Sequencer};
 use crate::scheduler::{Scheduler, figures, listen, loops, stopped};
 use crate::store::agency::AgencyLog;
 use crate::store::{Pool, sessions, settings, token_keys, users};
@@ -78,6 +79,7 @@ struct Threads {
     committer: JoinHandle<()>,
     listener: JoinHandle<()>,
     heartbeat: JoinHandle<Membership>,
+    sequencer: JoinHandle<Sequencer>,
 }
 
 /// Starts everything. Returns once requests are answered.
@@ -104,6 +106,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     scheduler.catalog.refresh(&mut connection)?;
     drop(connection);
     let (stop, stopping) = watch::channel(false);
+    let log_name = origin.clone();
     let (work, to_do) = mpsc::unbounded_channel();
     let committer = Committer::new(Parts {
         database_url: database.app_url.clone(),
@@ -119,6 +122,16 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     });
     let committer = thread("committer", move || committer.run(requests))?;
     let listener = start_listener(&database, &scheduler, &membership, &stopping)?;
+    let sealing = Sealing::default();
+    let sequencer = Sequencer {
+        database_url: database.app_url.clone(),
+        data_dir: config.data_dir.clone(),
+        origin: log_name,
+        agency: Arc::clone(&agency_log),
+        sealing: sealing.clone(),
+        stopping: stopping.clone(),
+    };
+    let sequencer = thread("sequencer", move || sequencer.run())?;
     let guard = Guard::new(allowed_hosts(config, demo_agency.as_ref())?);
     let programs = AllowedPrograms::new(config.allow_commands.clone());
     let site = Site {
@@ -129,6 +142,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         programs: programs.clone(),
         callbacks: Arc::clone(&callbacks),
         log_readers: Arc::new(LogReaders::new(database.app_url.clone())),
+        sealing,
         demo: config.demo,
         override_review: chrono::TimeDelta::hours(config.override_review_hours.into()),
         stopping: stopping.clone(),
@@ -153,7 +167,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         rescue: tokio::spawn(rescue.run(stopping.clone())),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
-    let threads = Threads { committer, listener, heartbeat };
+    let threads = Threads { committer, listener, heartbeat, sequencer };
     Ok(Running { address, base_url, stop, server, tasks, threads, agency_log, demo_agency, pool, database })
 }
 
@@ -325,15 +339,18 @@ impl Running {
             agency.stop().await;
         }
         // Every way to the committer is closed now: it writes what is queued, and ends.
-        let Threads { committer, listener, heartbeat } = self.threads;
+        let Threads { committer, listener, heartbeat, sequencer } = self.threads;
         let ended = tokio::task::spawn_blocking(move || {
             let ended = committer.join().is_ok() & listener.join().is_ok();
-            (ended, heartbeat.join().ok())
+            (ended, heartbeat.join().ok(), sequencer.join().ok())
         });
-        let (ended, membership) = ended.await?;
+        let (ended, membership, sequencer) = ended.await?;
         let (agency_log, pool, database) = (self.agency_log, self.pool, self.database);
         tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
             agency_log.flush(true)?;
+            if let Some(sequencer) = sequencer {
+                sequencer.finish();
+            }
             if let Some(membership) = membership {
                 membership.leave(&mut *pool.get()?)?;
             }

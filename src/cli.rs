@@ -6,8 +6,10 @@ mod verify;
 use crate::config::{Config, Flags};
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+use verify::What;
 
 /// The conductor and black-box recorder for government work.
 #[derive(Debug, Parser)]
@@ -43,12 +45,20 @@ enum Command {
         #[arg(long, default_value_t = 900)]
         ttl: u32,
     },
-    /// Check every entry of the activity log: its bytes, its place, its link to the one before.
+    /// Check the activity log: every entry's bytes, links, place in the tree, and the signatures over it.
     Verify {
         /// Only this run.
-        #[arg(long)]
+        #[arg(long, value_name = "ID")]
         run: Option<i64>,
+        /// An exported log (NDJSON) instead of the database.
+        #[arg(long, value_name = "EXPORT", conflicts_with = "run")]
+        file: Option<PathBuf>,
+        /// The verifier key that you trust, as /acts/log/key gave it.
+        #[arg(long, value_name = "VKEY")]
+        key: Option<String>,
     },
+    /// Make a new key that signs the log from now on; the one before it signs along for 30 days.
+    RotateLogKey,
     /// Print the description of the API (OpenAPI 3.1).
     Openapi,
     /// Measure runs per second beside the raw rate of the same inserts, on a private Postgres of its own.
@@ -109,7 +119,10 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Token { user, scope, ttl }) => {
             done(commands::token(&load(arguments.flags)?, &user, &scope, ttl))
         }
-        Some(Command::Verify { run }) => verify::verify(&load(arguments.flags)?, run),
+        Some(Command::Verify { run, file, key }) => {
+            verify::verify(&load(arguments.flags)?, &What { run, file, key })
+        }
+        Some(Command::RotateLogKey) => done(commands::rotate_log_key(&load(arguments.flags)?)),
         Some(Command::Openapi) => {
             println!("{}", crate::web::api::openapi::json());
             Ok(ExitCode::SUCCESS)

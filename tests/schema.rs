@@ -125,6 +125,7 @@ fn every_column_has_the_type_that_diesel_takes_it_for() {
             "bytea" => "Bytea",
             "bigint" => "Int8",
             "integer" => "Int4",
+            "smallint" => "Int2",
             "boolean" => "Bool",
             "timestamp with time zone" => "Timestamptz",
             "json" => "Json",

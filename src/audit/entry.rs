@@ -3,8 +3,11 @@
 use super::{ENTRY_VERSION, Hash, MAX_LEAF_BYTES, leaf_hash};
 use crate::engine::json::{canonical, for_each_unsafe_integer, with_safe_integers};
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// A value of the detail that is longer than this, in canonical bytes, stays beside the log when the leaf would
 /// grow too large.
@@ -133,6 +136,45 @@ pub struct Opened {
     pub status: Option<String>,
     pub checksum: Option<String>,
     pub detail: Value,
+}
+
+/// What a leaf says about itself, read without building its detail: for whoever checks millions.
+#[derive(Debug, Deserialize)]
+pub struct Header<'a> {
+    v: u32,
+    #[serde(borrow)]
+    pub log: Cow<'a, str>,
+    #[serde(rename = "run")]
+    pub run_id: i64,
+    #[serde(default)]
+    pub stream: i64,
+    pub seq: u64,
+    #[serde(borrow)]
+    pub prev: Option<Cow<'a, str>>,
+    #[serde(rename = "t")]
+    pub at: DateTime<Utc>,
+    #[serde(borrow)]
+    pub actor: Cow<'a, str>,
+    #[serde(rename = "type", borrow)]
+    pub type_name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub step: Option<Cow<'a, str>>,
+    pub attempt: Option<u32>,
+    #[serde(borrow)]
+    pub status: Option<Cow<'a, str>>,
+    /// Something lies beside it: only [`open`] can say whether it is what was sealed.
+    #[serde(default, rename = "beside")]
+    pub names_beside: Option<IgnoredAny>,
+}
+
+/// Reads a leaf's header. The message says what does not fit.
+pub fn header(leaf: &[u8]) -> Result<Header<'_>, String> {
+    let header: Header<'_> =
+        serde_json::from_slice(leaf).map_err(|error| format!("the leaf is not an entry: {error}"))?;
+    if header.v != ENTRY_VERSION {
+        return Err("the leaf is of a version that this program does not know".to_owned());
+    }
+    Ok(header)
 }
 
 /// Reads a leaf. The message says what does not fit.

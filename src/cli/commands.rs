@@ -2,13 +2,14 @@
 
 use crate::app::database::Database;
 use crate::app::{self, log_origin};
+use crate::auth::log_keys::LogKeys;
 use crate::auth::password;
 use crate::auth::policy::{Role, Scope};
 use crate::auth::token_keys::TokenKey;
 use crate::auth::tokens;
 use crate::config::Config;
 use crate::store::agency::{AgencyEntry, AgencyLog};
-use crate::store::{Pool, instances, token_keys, users};
+use crate::store::{Pool, instances, token_keys, tree, users};
 use anyhow::{Context, bail};
 use chrono::Utc;
 use serde_json::{Value, json};
@@ -101,6 +102,23 @@ pub fn token(config: &Config, user: &str, scope: &str, ttl: u32) -> anyhow::Resu
         let detail = json!({"user": user, "scope": scope, "ttl_seconds": ttl});
         agency.record(entry("token.issued", detail))?;
         println!("{minted}");
+        Ok(())
+    })
+}
+
+/// `hms-act rotate-log-key`
+pub fn rotate_log_key(config: &Config) -> anyhow::Result<()> {
+    with_database(config, |pool, agency| {
+        let mut connection = pool.get()?;
+        let origin = log_origin(config, &mut connection)?;
+        let keys = LogKeys::rotate(&config.data_dir, |keys| -> anyhow::Result<()> {
+            let (vkey, before) = (keys.vkey(&origin), keys.retiring_vkey(&origin));
+            let taken = tree::turn(&mut connection, |connection| tree::keys::rotate(connection, &vkey))?;
+            anyhow::ensure!(taken.is_some(), "the log is being signed just now; try again");
+            let detail = json!({"use": "log", "vkey": vkey, "before": before});
+            Ok(agency.record(entry("key.rotated", detail))?)
+        })?;
+        println!("From now on the log is signed with {}", keys.vkey(&origin));
         Ok(())
     })
 }

@@ -1,139 +1,131 @@
-//! `hms-act verify`: every chain of the log, entry by entry.
+//! `hms-act verify`: whether the log is what was written and signed, and if not, which entry is wrong.
+//!
+//! Exit code 0: all holds; 1: something does not, and it is named as `run R seq S`; 2: it could not be checked.
 
-use crate::app::database::Database;
-use crate::audit::chain::{ChainCheck, Finding, Stored};
+mod database;
+mod export;
+mod tree;
+
+use crate::audit::chain::Finding;
+use crate::audit::note::VerifierKey;
+use crate::auth::key_file::KeyFileError;
+use crate::auth::log_keys::LogKeys;
 use crate::config::Config;
-use crate::engine::ids::RunId;
-use crate::store::protocols::ProtocolCache;
-use crate::store::{Connection, log, runs, snapshot};
+use anyhow::Context;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-/// Entries read at a time.
-const PAGE: i64 = 5_000;
-
-#[derive(Default)]
-struct Checked {
-    entries: u64,
-    streams: u64,
-    findings: Vec<Finding>,
+/// What is to be checked.
+#[derive(Debug, Clone, Default)]
+pub struct What {
+    /// Only this run.
+    pub run: Option<i64>,
+    /// An exported log (NDJSON), instead of the database.
+    pub file: Option<PathBuf>,
+    /// The key that is trusted, as `/acts/log/key` gives it.
+    pub key: Option<String>,
 }
 
-/// Exit code 0: every chain holds; 1: at least one does not, and each is named.
-pub fn verify(config: &Config, run: Option<i64>) -> anyhow::Result<ExitCode> {
-    let database = Database::open(config)?;
-    let pool = database.pool(1)?;
-    let checked = check_chains(&mut *pool.get()?, run);
-    let checked = checked.and_then(|mut checked| {
-        check_projections(&mut *pool.get()?, run, &mut checked)?;
-        if let (Some(run_id), 0, true) = (run, checked.entries, checked.findings.is_empty()) {
-            let message = "there is no entry of this run".to_owned();
-            checked.findings.push(Finding { run_id, stream: 0, seq: 1, message });
+/// # Errors
+/// When nothing could be checked.
+pub fn verify(config: &Config, what: &What) -> anyhow::Result<ExitCode> {
+    let key =
+        what.key.as_deref().map(|vkey| VerifierKey::parse(vkey).context("--key: this is no verifier key"));
+    let key = key.transpose()?;
+    let findings = match &what.file {
+        Some(path) => export::check(path)?,
+        None => database::check(config, what.run, key)?,
+    };
+    Ok(if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where a key that is trusted comes from: the further from what it vouches for, the more it proves.
+enum Trust {
+    /// Given on the command line.
+    Given(VerifierKey),
+    /// The key that this data directory signs with, and the one before it.
+    Own(Vec<VerifierKey>),
+    /// There is none here: what the database says of itself.
+    OfTheDatabase(Vec<VerifierKey>),
+}
+
+impl Trust {
+    fn keys(&self) -> Vec<VerifierKey> {
+        match self {
+            Trust::Given(key) => vec![key.clone()],
+            Trust::Own(keys) | Trust::OfTheDatabase(keys) => keys.clone(),
         }
-        Ok(checked)
-    });
-    drop(pool);
-    let closed = database.close();
-    let checked = checked?;
-    closed?;
-    for finding in &checked.findings {
+    }
+
+    fn words(&self) -> &'static str {
+        match self {
+            Trust::Given(_) => "given with --key",
+            Trust::Own(_) => "of this data directory",
+            Trust::OfTheDatabase(_) => {
+                "that the database itself names, which proves little: give one with --key that you kept"
+            }
+        }
+    }
+}
+
+/// The keys of this data directory, if it has any.
+fn own_keys(config: &Config, origin: &str) -> Result<Vec<VerifierKey>, KeyFileError> {
+    let Some(keys) = LogKeys::load(&config.data_dir)? else { return Ok(Vec::new()) };
+    let vkeys = [Some(keys.vkey(origin)), keys.retiring_vkey(origin)];
+    Ok(vkeys.into_iter().flatten().filter_map(|vkey| VerifierKey::parse(&vkey)).collect())
+}
+
+/// What was found so far: told at once, and counted.
+#[derive(Default)]
+struct Findings {
+    count: u64,
+}
+
+impl Findings {
+    fn add(&mut self, finding: &Finding) {
+        self.count += 1;
         println!("BROKEN {finding}");
     }
-    println!(
-        "{} entries in {} streams checked, {} broken.",
-        checked.entries,
-        checked.streams,
-        checked.findings.len()
-    );
-    Ok(if checked.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
 
-/// Every entry of every stream, in constant memory. After a finding the rest of that stream is unproven and skipped.
-fn check_chains(connection: &mut Connection, run: Option<i64>) -> anyhow::Result<Checked> {
-    let mut checked = Checked::default();
-    let mut check = ChainCheck::default();
-    let mut broken: Option<(i64, i64)> = None;
-    let mut place: Option<(i64, i64, i64)> = None;
-    loop {
-        // Runs go on meanwhile: what is compared is read at one moment.
-        let (page, unlisted) = snapshot(connection, |connection| -> anyhow::Result<_> {
-            let page = log::in_chain_order(connection, run, place, PAGE)?;
-            let unlisted = unlisted(connection, &page)?;
-            Ok((page, unlisted))
-        })?;
-        checked.findings.extend(unlisted);
-        for entry in &page {
-            let stream = (entry.run_id, entry.stream);
-            if place.map(|(run_id, stream, _)| (run_id, stream)) != Some(stream) {
-                check = ChainCheck::default();
-                checked.streams += 1;
-            }
-            place = Some((entry.run_id, entry.stream, entry.seq));
-            checked.entries += 1;
-            if broken != Some(stream)
-                && let Err(finding) = check.check(entry)
-            {
-                broken = Some(stream);
-                checked.findings.push(finding);
-            }
-        }
-        if page.len() < PAGE as usize {
-            return Ok(checked);
-        }
+    /// Something that is wrong with the whole.
+    fn add_words(&mut self, words: &str) {
+        self.count += 1;
+        println!("BROKEN {words}");
     }
 }
 
-/// Runs that begin on this page of the log and are not in the list of runs.
-fn unlisted(connection: &mut Connection, page: &[Stored]) -> anyhow::Result<Vec<Finding>> {
-    let first = |entry: &&Stored| entry.run_id > 0 && entry.seq == 1;
-    let begun: Vec<i64> = page.iter().filter(first).map(|entry| entry.run_id).collect();
-    let (Some(low), Some(high)) = (begun.first(), begun.last()) else { return Ok(Vec::new()) };
-    let listed = runs::ids(connection, *low..high.saturating_add(1), PAGE)?;
-    let missing = begun.iter().filter(|id| listed.binary_search(id).is_err());
-    let message = "the list of runs does not have this run";
-    Ok(missing.map(|id| Finding { run_id: *id, stream: 0, seq: 1, message: message.to_owned() }).collect())
+/// A line on the terminal that says how far it is.
+struct Progress {
+    what: &'static str,
+    total: u64,
+    shown: Option<Instant>,
+    is_shown: bool,
 }
 
-/// The projection of each run is what its log folds to; and no run lost the end of its log.
-fn check_projections(
-    connection: &mut Connection,
-    run: Option<i64>,
-    checked: &mut Checked,
-) -> anyhow::Result<()> {
-    let protocols = ProtocolCache::default();
-    let mut next = run.unwrap_or(1);
-    let end = run.map_or(i64::MAX, |run| run.saturating_add(1));
-    loop {
-        let ids = runs::ids(connection, next..end, PAGE)?;
-        let Some(last) = ids.last() else { return Ok(()) };
-        next = last.saturating_add(1);
-        for id in ids {
-            if checked.findings.iter().any(|finding| finding.run_id == id) {
-                continue;
-            }
-            let problem = snapshot(connection, |connection| projection_problem(connection, id, &protocols))?;
-            checked.findings.extend(problem);
+impl Progress {
+    fn new(what: &'static str, total: u64) -> Progress {
+        Progress { what, total, shown: None, is_shown: std::io::stderr().is_terminal() }
+    }
+
+    fn at(&mut self, done: u64) {
+        const EVERY: Duration = Duration::from_millis(200);
+        if !self.is_shown || self.shown.is_some_and(|at| at.elapsed() < EVERY) {
+            return;
         }
+        self.shown = Some(Instant::now());
+        let share = done.saturating_mul(100).checked_div(self.total).unwrap_or(100).min(100);
+        let bar = "#".repeat(share as usize / 4);
+        eprint!("\r[{bar:<25}] {share:3} % of {} {}", self.total, self.what);
+        let _ = std::io::stderr().flush();
     }
 }
 
-/// What of a run's row does not fit its log: named with the entry that the row says is the last.
-fn projection_problem(
-    connection: &mut Connection,
-    id: i64,
-    protocols: &ProtocolCache,
-) -> anyhow::Result<Option<Finding>> {
-    let seq = runs::version(connection, RunId(id))?.unwrap_or(0) as i64;
-    let finding = |message: String| Ok(Some(Finding { run_id: id, stream: 0, seq, message }));
-    let entries: Vec<Stored> = log::of_run(connection, id, seq - 1, 2)?;
-    if entries.len() != 1 {
-        return finding(
-            "the log should end with this entry, and does not: some were cut off or added".into(),
-        );
-    }
-    let status = runs::status(connection, RunId(id))?;
-    match runs::load(connection, RunId(id), protocols) {
-        Ok(Some(loaded)) if Some(loaded.run.status.as_str()) == status.as_deref() => Ok(None),
-        Ok(_) => finding("the list of runs shows another status than its log folds to".into()),
-        Err(error) => finding(error.to_string()),
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown.is_some() {
+            eprint!("\r{:80}\r", "");
+        }
     }
 }

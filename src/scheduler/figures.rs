@@ -21,6 +21,8 @@ const IN_FLIGHT: &str = "hms_act_attempts_in_flight";
 const ATTEMPT: &str = "hms_act_attempt_duration_seconds";
 const REQUEST: &str = "hms_act_http_request_duration_seconds";
 const CONNECTIONS: &str = "hms_act_database_connections";
+const SEALED: &str = "hms_act_log_sealed_entries";
+const UNSEALED: &str = "hms_act_log_unsealed_seconds";
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -41,7 +43,7 @@ const COMMANDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0]
 const FAST: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const SLOW: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0];
 
-const ALL: [Figure; 12] = [
+const ALL: [Figure; 14] = [
     figure(RUNS_STARTED, Kind::Counter, Unit::Count, "Runs started, once their first entry is committed."),
     figure(RUNS_CLOSED, Kind::Counter, Unit::Count, "Runs that ended, by the status that they ended in."),
     figure(ENTRIES, Kind::Counter, Unit::Count, "Entries of runs written into the activity log."),
@@ -73,6 +75,13 @@ const ALL: [Figure; 12] = [
         Kind::Gauge,
         Unit::Count,
         "Connections of the pool to the database, in_use and idle.",
+    ),
+    figure(SEALED, Kind::Gauge, Unit::Count, "Entries of the log under the last signed checkpoint."),
+    figure(
+        UNSEALED,
+        Kind::Gauge,
+        Unit::Seconds,
+        "For how long the log has not been signed although it should be; 0 while all is well.",
     ),
 ];
 
@@ -187,6 +196,16 @@ impl Drop for InFlight {
 pub fn answered(method: &'static str, route: String, status: u16, took: Duration) {
     let labels = [("method", method.to_owned()), ("route", route), ("status", status.to_string())];
     histogram!(REQUEST, &labels).record(took.as_secs_f64());
+}
+
+/// The head of the log was signed.
+pub fn sealed(size: u64) {
+    gauge!(SEALED).set(size as f64);
+}
+
+/// How long signing has failed. 0: it does not.
+pub fn unsealed_for(time: Duration) {
+    gauge!(UNSEALED).set(time.as_secs_f64());
 }
 
 /// What is looked at only when somebody asks.

@@ -138,9 +138,12 @@ fn make_login(connection: &mut PgConnection, login: &AppLogin) -> Result<(), Sto
         let password = login.password.as_ref().map(|password| format!(" PASSWORD {}", literal(password)));
         connection.batch_execute(&format!("CREATE ROLE {name} LOGIN{}", password.unwrap_or_default()))?;
     }
-    let query = sql_query("SELECT pg_has_role($1, $2, 'USAGE') AS yes");
-    if !query.bind::<Text, _>(&login.name).bind::<Text, _>(APP).get_result::<Answer>(connection)?.yes {
-        connection.batch_execute(&format!("GRANT {APP} TO {name}"))?;
+    // The sequencer is a part of the app, with rights of its own for as long as its transaction takes.
+    for role in [APP, SEQUENCER] {
+        let query = sql_query("SELECT pg_has_role($1, $2, 'USAGE') AS yes");
+        if !query.bind::<Text, _>(&login.name).bind::<Text, _>(role).get_result::<Answer>(connection)?.yes {
+            connection.batch_execute(&format!("GRANT {role} TO {name}"))?;
+        }
     }
     Ok(())
 }

@@ -28,6 +28,35 @@ struct Row {
     beside: Option<Value>,
 }
 
+/// The columns of a [`Row`]; which transaction wrote it is the sequencer's business alone.
+const COLUMNS: (
+    activity_log::run_id,
+    activity_log::stream,
+    activity_log::seq,
+    activity_log::t,
+    activity_log::actor,
+    activity_log::type_,
+    activity_log::step,
+    activity_log::attempt,
+    activity_log::status,
+    activity_log::leaf,
+    activity_log::leaf_hash,
+    activity_log::beside,
+) = (
+    activity_log::run_id,
+    activity_log::stream,
+    activity_log::seq,
+    activity_log::t,
+    activity_log::actor,
+    activity_log::type_,
+    activity_log::step,
+    activity_log::attempt,
+    activity_log::status,
+    activity_log::leaf,
+    activity_log::leaf_hash,
+    activity_log::beside,
+);
+
 impl From<Row> for Stored {
     fn from(row: Row) -> Stored {
         Stored {
@@ -95,6 +124,7 @@ pub fn of_run(
         .filter(dsl::run_id.eq(run_id).and(dsl::stream.eq(0)).and(dsl::seq.gt(after)))
         .order(dsl::seq.asc())
         .limit(limit)
+        .select(COLUMNS)
         .load(connection)?;
     Ok(rows.into_iter().map(Stored::from).collect())
 }
@@ -121,7 +151,7 @@ pub fn page(
             query.order((dsl::t.desc(), dsl::run_id.desc(), dsl::stream.desc(), dsl::seq.desc()))
         }
     };
-    let rows: Vec<Row> = query.load(connection)?;
+    let rows: Vec<Row> = query.select(COLUMNS).load(connection)?;
     Ok(rows.into_iter().map(Stored::from).collect())
 }
 
@@ -156,7 +186,7 @@ pub fn in_chain_order(
             .sql(")");
         query = query.filter(past);
     }
-    let rows: Vec<Row> = query.load(connection)?;
+    let rows: Vec<Row> = query.select(COLUMNS).load(connection)?;
     Ok(rows.into_iter().map(Stored::from).collect())
 }
 

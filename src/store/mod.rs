@@ -32,6 +32,7 @@ pub mod start_keys;
 pub mod subruns;
 pub mod timers;
 pub mod token_keys;
+pub mod tree;
 pub mod users;
 pub mod work;
 

@@ -262,6 +262,51 @@ diesel::table! {
         leaf -> Bytea,
         leaf_hash -> Bytea,
         beside -> Nullable<Json>,
+        txid -> Int8,
+    }
+}
+
+diesel::table! {
+    log_ranges (first_index) {
+        first_index -> Int8,
+        run_id -> Int8,
+        stream -> Int8,
+        first_seq -> Int8,
+        entries -> Int8,
+    }
+}
+
+diesel::table! {
+    log_tiles (level, index) {
+        level -> Int2,
+        index -> Int8,
+        hashes -> Bytea,
+    }
+}
+
+diesel::table! {
+    log_head (id) {
+        id -> Int4,
+        size -> Int8,
+        next_txid -> Int8,
+        changed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    log_checkpoints (size) {
+        size -> Int8,
+        root -> Bytea,
+        note -> Text,
+        signed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    log_keys (vkey) {
+        vkey -> Text,
+        added_at -> Timestamptz,
+        retired_at -> Nullable<Timestamptz>,
     }
 }
 

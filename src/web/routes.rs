@@ -1,8 +1,8 @@
 //! Every URL, in one table. The published description of the API (`api::openapi`) is held against it.
 
 use super::api::{
-    approvals, callbacks, docs, events, log, overrides, protocols, registry, replay, run_acts, runs,
-    schedules, service, work,
+    approvals, callbacks, docs, events, evidence, log, overrides, protocols, registry, replay, run_acts,
+    runs, schedules, service, work,
 };
 use super::{pages, problem::AppError, static_files};
 use actix_web::http::Method;
@@ -60,6 +60,10 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/agents/{name}", REGISTERED),
     ("/acts/log.csv", &[(Method::GET, |get| get.to(log::as_csv))]),
     ("/acts/log.ndjson", &[(Method::GET, |get| get.to(log::as_ndjson))]),
+    ("/acts/log/checkpoint", &[(Method::GET, |get| get.to(evidence::checkpoint))]),
+    ("/acts/log/key", &[(Method::GET, |get| get.to(evidence::key))]),
+    // So has a tile's address.
+    ("/acts/log/tile/{tile}", &[(Method::GET, |get| get.to(evidence::tile))]),
 ];
 
 const REGISTRY: &[Verb] =
@@ -97,7 +101,7 @@ fn at(config: &mut ServiceConfig, path: &str, verbs: &[Verb]) {
         let allow = allow.clone();
         async move { Err::<HttpResponse, _>(AppError::MethodNotAllowed { allow }) }
     };
-    let pattern = path.replace("{step}", "{step:.+}");
+    let pattern = path.replace("{step}", "{step:.+}").replace("{tile}", "{tile:.+}");
     let found = verbs
         .iter()
         .fold(resource(pattern), |found, (method, answer)| found.route(answer(web::method(method.clone()))));

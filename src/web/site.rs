@@ -8,6 +8,7 @@ use crate::engine::command::Actor;
 use crate::engine::event::Via;
 use crate::scheduler::Scheduler;
 use crate::scheduler::callbacks::Callbacks;
+use crate::scheduler::sequencer::Sealing;
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::error::StoreError;
 use crate::store::{Connection, Pool};
@@ -41,6 +42,8 @@ pub struct Site {
     pub callbacks: Arc<Callbacks>,
     /// Reading the whole log is slow: whoever does it waits for a turn, and takes nothing from the others.
     pub log_readers: Arc<LogReaders>,
+    /// Whether the log is being signed.
+    pub sealing: Sealing,
     /// Users, a protocol and an agency that are made up.
     pub demo: bool,
     /// How long an override is under review.

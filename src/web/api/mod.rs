@@ -4,6 +4,7 @@ pub mod approvals;
 pub mod callbacks;
 pub mod docs;
 pub mod events;
+pub mod evidence;
 pub mod log;
 pub mod openapi;
 pub mod overrides;

@@ -9,6 +9,7 @@ mod approvals;
 mod call;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod events;
+mod evidence;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod log;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
@@ -81,6 +82,7 @@ fn document() -> OpenApi {
         registry::calls(),
         work::calls(),
         log::calls(),
+        evidence::calls(),
         service::calls(),
     ];
     let mut paths = PathsBuilder::new().build();

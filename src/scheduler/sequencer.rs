@@ -1,0 +1,254 @@
+//! The sequencer: gives committed entries their place in the log's tree, and signs its head.
+//!
+//! Off the hot path: a thread and a connection of its own, one of all instances at a time. Indexes are committed
+//! before they are signed. It signs nothing that is not an extension of what it signed last, by its own memory
+//! outside the database (`log-checkpoint` in the data directory) and by the database's: after a restore that went
+//! back, or a change behind its back, it stops and says so.
+
+use super::figures;
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::note::VerifierKey;
+use crate::auth::key_file::KeyFileError;
+use crate::auth::log_keys::LogKeys;
+use crate::store::agency::{AgencyEntry, AgencyLog};
+use crate::store::error::StoreError;
+use crate::store::tree::{self, checkpoints, growing, keys};
+use crate::store::{Connection, pool};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How often it looks for new entries: well under the second within which a change is signed.
+const EVERY: Duration = Duration::from_millis(250);
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(2);
+/// A problem that stays is told again after so long.
+const REMIND: Duration = Duration::from_secs(60);
+/// How long an instance that does not hold the log's key leaves the signing to the one that does.
+const PATIENCE: TimeDelta = TimeDelta::seconds(30);
+/// How long a retired key signs along.
+const OVERLAP: TimeDelta = TimeDelta::days(30);
+/// The last head that was signed here, outside the database.
+const MEMORY: &str = "log-checkpoint";
+
+/// Why the log is not being signed just now, for whoever asks. None: it is.
+#[derive(Debug, Clone, Default)]
+pub struct Sealing(Arc<Mutex<Option<String>>>);
+
+impl Sealing {
+    pub fn problem(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, problem: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+}
+
+pub struct Sequencer {
+    pub database_url: String,
+    pub data_dir: PathBuf,
+    /// Name of the log: of its checkpoints and its keys too.
+    pub origin: String,
+    pub agency: Arc<AgencyLog>,
+    pub sealing: Sealing,
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Why nothing is signed.
+#[derive(Debug, thiserror::Error)]
+enum SealError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    #[error("{0}: {1}")]
+    Memory(PathBuf, io::Error),
+    /// Told to people: what is wrong and what to do.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Sequencer {
+    /// Runs until the app stops, and gives itself back, so that what is logged at the very end is signed too.
+    pub fn run(self) -> Sequencer {
+        let mut connection: Option<Connection> = None;
+        let (mut healthy, mut told) = (Instant::now(), None::<Instant>);
+        while !*self.stopping.borrow() {
+            let pause = match self.work(&mut connection) {
+                Ok(()) => {
+                    self.sealing.set(None);
+                    (healthy, told) = (Instant::now(), None);
+                    EVERY
+                }
+                Err(error) => {
+                    connection = connection.filter(|_| matches!(error, SealError::Refused(_)));
+                    self.sealing.set(Some(error.to_string()));
+                    if told.is_none_or(|at| at.elapsed() >= REMIND) {
+                        told = Some(Instant::now());
+                        tracing::error!(error = %error, "the activity log is not being signed");
+                    }
+                    RETRY
+                }
+            };
+            figures::unsealed_for(healthy.elapsed());
+            let began = Instant::now();
+            while began.elapsed() < pause && !*self.stopping.borrow() {
+                std::thread::sleep(EVERY.min(pause));
+            }
+        }
+        self
+    }
+
+    /// Once more, for the last entries. The database is still there.
+    pub fn finish(self) {
+        if let Err(error) = self.work(&mut None) {
+            tracing::warn!(error = %error, "the last entries of the log are not signed yet; the next start does it");
+        }
+    }
+
+    /// Everything that is committed gets its place, then the head is signed.
+    fn work(&self, connection: &mut Option<Connection>) -> Result<(), SealError> {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => connection.insert(pool::connect(&self.database_url)?),
+        };
+        loop {
+            // Somebody else's turn: they do it.
+            let Some(passed) = tree::turn(connection, growing::pass)? else { return Ok(()) };
+            if passed.added > 0 && passed.more {
+                // Under load the head is signed on the way too.
+                self.seal(connection)?;
+            } else if !passed.more {
+                return self.seal(connection);
+            }
+        }
+    }
+
+    fn seal(&self, connection: &mut Connection) -> Result<(), SealError> {
+        let keys = LogKeys::load_or_create(&self.data_dir)?;
+        let sealed = tree::turn(connection, |connection| match self.sign(connection, &keys) {
+            Ok(sealed) => Ok(Ok(sealed)),
+            Err(SealError::Store(error)) => Err(error),
+            Err(error) => Ok(Err(error)),
+        })?;
+        let Some(sealed) = sealed else { return Ok(()) };
+        let Sealed { size, claimed } = sealed?;
+        figures::sealed(size);
+        if claimed {
+            let detail = json!({"use": "log", "vkey": keys.vkey(&self.origin)});
+            self.agency.record(AgencyEntry {
+                actor: "HMS-ACT".to_owned(),
+                type_name: "key.added",
+                status: None,
+                detail,
+                flood: None,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Signs the head, if it is a new one.
+    fn sign(&self, connection: &mut Connection, keys: &LogKeys) -> Result<Sealed, SealError> {
+        let vkey = keys.vkey(&self.origin);
+        let claimed = keys::all(connection)?.is_empty() && keys::claim(connection, &vkey)?;
+        let known = keys::all(connection)?;
+        let growth = growing::growth(connection)?;
+        let (size, root) = (growth.size(), growth.root());
+        let latest = checkpoints::latest(connection)?;
+        if known.iter().any(|key| key.retired_at.is_none() && key.vkey != vkey) {
+            let sealed = latest.map_or(0, |head| head.size);
+            return match tree::waits_since(connection, sealed)? {
+                Some(since) if since < Utc::now() - PATIENCE => Err(SealError::Refused(
+                    "the instance that holds the key which signs the log is away, and this one does not hold it: \
+                     start that one, copy its log-key.pem into this data directory, or, if the key is lost, run \
+                     `hms-act rotate-log-key`"
+                        .to_owned(),
+                )),
+                Some(_) | None => Ok(Sealed { size: sealed, claimed }),
+            };
+        }
+        if latest.as_ref().is_some_and(|head| head.size == size && head.root == root) {
+            return Ok(Sealed { size, claimed });
+        }
+        let trusted: Vec<VerifierKey> =
+            known.iter().filter_map(|key| VerifierKey::parse(&key.vkey)).collect();
+        if let Some(head) = &latest {
+            self.extends(connection, size, head.size, head.root, "the database's last checkpoint")?;
+        }
+        if let Some(note) = self.remembered()? {
+            let path = self.data_dir.join(MEMORY);
+            let (head, _) = Checkpoint::open(&note, &trusted).map_err(|error| {
+                SealError::Refused(format!("{}: {error}. It says what was signed last here", path.display()))
+            })?;
+            self.extends(connection, size, head.size, head.root, &path.display().to_string())?;
+        }
+        let retiring = keys.retiring_vkey(&self.origin);
+        let still = |at: DateTime<Utc>| Utc::now() < at + OVERLAP;
+        let retiring_still =
+            known.iter().any(|key| Some(&key.vkey) == retiring.as_ref() && key.retired_at.is_some_and(still));
+        let checkpoint = Checkpoint { origin: self.origin.clone(), size, root };
+        let note = keys.sign(&checkpoint, retiring_still);
+        self.remember(&note)?;
+        checkpoints::keep(connection, size, &root, &note)?;
+        Ok(Sealed { size, claimed })
+    }
+
+    /// Whether the tree of `size` entries still begins with what was signed.
+    fn extends(
+        &self,
+        connection: &mut Connection,
+        size: u64,
+        signed: u64,
+        root: crate::audit::Hash,
+        by: &str,
+    ) -> Result<(), SealError> {
+        if signed > size {
+            return Err(SealError::Refused(format!(
+                "{signed} entries were signed ({by}) and the database has {size}: it was set back. Restore a newer \
+                 copy; nothing is signed until the log has again what was signed"
+            )));
+        }
+        if tree::root_at(connection, signed)? != root {
+            return Err(SealError::Refused(format!(
+                "the first {signed} entries are not those that were signed ({by}): run `hms-act verify`, which says \
+                 what was changed"
+            )));
+        }
+        Ok(())
+    }
+
+    fn remembered(&self) -> Result<Option<String>, SealError> {
+        let path = self.data_dir.join(MEMORY);
+        match fs::read_to_string(&path) {
+            Ok(note) => Ok(Some(note)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(SealError::Memory(path, error)),
+        }
+    }
+
+    /// Before the database hears of it: what was signed is never forgotten.
+    fn remember(&self, note: &str) -> Result<(), SealError> {
+        let path = self.data_dir.join(MEMORY);
+        let beside = self.data_dir.join(format!(".{MEMORY}.{}", std::process::id()));
+        let write = || {
+            let mut file = File::create(&beside)?;
+            file.write_all(note.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            File::open(&self.data_dir)?.sync_all()
+        };
+        write().map_err(|error| SealError::Memory(path.clone(), error))
+    }
+}
+
+struct Sealed {
+    size: u64,
+    /// This instance's key has just become the log's.
+    claimed: bool,
+}

@@ -1,0 +1,54 @@
+//! `/acts/log/checkpoint`, `/acts/log/tile/…` and `/acts/log/key`.
+
+use super::call::{Call, get};
+use super::log::TAG;
+use crate::auth::policy::Permission;
+
+pub fn calls() -> Vec<Call> {
+    vec![checkpoint(), tile(), key()]
+}
+
+fn checkpoint() -> Call {
+    get("/acts/log/checkpoint", "getCheckpoint", "Get the newest signed head of the log")
+        .about(
+            "Signed within a second of a change. The tree is that of RFC 6962; its leaves are the entries in the \
+             bytes that are hashed.",
+        )
+        .needs(Permission::ReadLog)
+        .answer_text("The checkpoint.", &[("text/plain", "A signed note (C2SP tlog-checkpoint).")])
+        .problem(400)
+        .tag(TAG)
+}
+
+fn tile() -> Call {
+    get("/acts/log/tile/{tile}", "getTile", "Get a tile of the log's tree, or a bundle of its entries")
+        .needs(Permission::ReadLog)
+        .path_text(
+            "tile",
+            "The address as C2SP tlog-tiles writes it: `0/x001/067`, `1/000.p/8`, `entries/x001/067`.",
+        )
+        .answer_text(
+            "The tile.",
+            &[(
+                "application/octet-stream",
+                "Hashes of 32 bytes each; or entries, each after its length (16 bits).",
+            )],
+        )
+        .problem(400)
+        .tag(TAG)
+}
+
+fn key() -> Call {
+    get("/acts/log/key", "getLogKey", "Get the key that checkpoints are checked with")
+        .about("Ask for it once, and keep it: a key that comes along with what it signs proves nothing.")
+        .needs(Permission::ReadLog)
+        .answer_text(
+            "The keys.",
+            &[(
+                "text/plain",
+                "One verifier key a line (C2SP signed-note): the active one, then earlier ones.",
+            )],
+        )
+        .problem(400)
+        .tag(TAG)
+}
