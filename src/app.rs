@@ -80,6 +80,7 @@ struct Threads {
     listener: JoinHandle<()>,
     heartbeat: JoinHandle<Membership>,
     sequencer: JoinHandle<Sequencer>,
+    sealing: Sealing,
 }
 
 /// Starts everything. Returns once requests are answered.
@@ -142,7 +143,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         programs: programs.clone(),
         callbacks: Arc::clone(&callbacks),
         log_readers: Arc::new(LogReaders::new(database.app_url.clone())),
-        sealing,
+        sealing: sealing.clone(),
         demo: config.demo,
         override_review: chrono::TimeDelta::hours(config.override_review_hours.into()),
         stopping: stopping.clone(),
@@ -167,7 +168,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         rescue: tokio::spawn(rescue.run(stopping.clone())),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
-    let threads = Threads { committer, listener, heartbeat, sequencer };
+    let threads = Threads { committer, listener, heartbeat, sequencer, sealing };
     Ok(Running { address, base_url, stop, server, tasks, threads, agency_log, demo_agency, pool, database })
 }
 
@@ -316,6 +317,11 @@ impl Running {
         &self.base_url
     }
 
+    /// Whether the log is being signed.
+    pub fn sealing(&self) -> &Sealing {
+        &self.threads.sealing
+    }
+
     /// Where a private database lives, if it is one.
     pub fn database(&self) -> &Database {
         &self.database
@@ -339,7 +345,7 @@ impl Running {
             agency.stop().await;
         }
         // Every way to the committer is closed now: it writes what is queued, and ends.
-        let Threads { committer, listener, heartbeat, sequencer } = self.threads;
+        let Threads { committer, listener, heartbeat, sequencer, .. } = self.threads;
         let ended = tokio::task::spawn_blocking(move || {
             let ended = committer.join().is_ok() & listener.join().is_ok();
             (ended, heartbeat.join().ok(), sequencer.join().ok())

@@ -11,6 +11,7 @@ use crate::audit::note::VerifierKey;
 use crate::auth::key_file::KeyFileError;
 use crate::auth::log_keys::LogKeys;
 use crate::config::Config;
+use crate::scheduler::sequencer::MEMORY;
 use anyhow::Context;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -70,8 +71,11 @@ impl Trust {
     }
 }
 
-/// The keys of this data directory, if it has any.
+/// The keys that this data directory has signed with, if it has signed.
 fn own_keys(config: &Config, origin: &str) -> Result<Vec<VerifierKey>, KeyFileError> {
+    if !config.data_dir.join(MEMORY).exists() {
+        return Ok(Vec::new());
+    }
     let Some(keys) = LogKeys::load(&config.data_dir)? else { return Ok(Vec::new()) };
     let vkeys = [Some(keys.vkey(origin)), keys.retiring_vkey(origin)];
     Ok(vkeys.into_iter().flatten().filter_map(|vkey| VerifierKey::parse(&vkey)).collect())

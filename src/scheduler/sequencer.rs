@@ -34,7 +34,7 @@ const PATIENCE: TimeDelta = TimeDelta::seconds(30);
 /// How long a retired key signs along.
 const OVERLAP: TimeDelta = TimeDelta::days(30);
 /// The last head that was signed here, outside the database.
-const MEMORY: &str = "log-checkpoint";
+pub const MEMORY: &str = "log-checkpoint";
 
 /// Why the log is not being signed just now, for whoever asks. None: it is.
 #[derive(Debug, Clone, Default)]
@@ -173,20 +173,22 @@ impl Sequencer {
                 Some(_) | None => Ok(Sealed { size: sealed, claimed }),
             };
         }
+        let trusted: Vec<VerifierKey> =
+            known.iter().filter_map(|key| VerifierKey::parse(&key.vkey)).collect();
+        let remembered = self.remembered(&trusted)?;
+        let memory = self.data_dir.join(MEMORY).display().to_string();
+        // Looked at even when there is nothing to sign: a database that was set back stands where it once was.
+        if let Some(head) = remembered.as_ref().filter(|head| head.size > size) {
+            self.extends(connection, size, head.size, head.root, &memory)?;
+        }
         if latest.as_ref().is_some_and(|head| head.size == size && head.root == root) {
             return Ok(Sealed { size, claimed });
         }
-        let trusted: Vec<VerifierKey> =
-            known.iter().filter_map(|key| VerifierKey::parse(&key.vkey)).collect();
         if let Some(head) = &latest {
             self.extends(connection, size, head.size, head.root, "the database's last checkpoint")?;
         }
-        if let Some(note) = self.remembered()? {
-            let path = self.data_dir.join(MEMORY);
-            let (head, _) = Checkpoint::open(&note, &trusted).map_err(|error| {
-                SealError::Refused(format!("{}: {error}. It says what was signed last here", path.display()))
-            })?;
-            self.extends(connection, size, head.size, head.root, &path.display().to_string())?;
+        if let Some(head) = &remembered {
+            self.extends(connection, size, head.size, head.root, &memory)?;
         }
         let retiring = keys.retiring_vkey(&self.origin);
         let still = |at: DateTime<Utc>| Utc::now() < at + OVERLAP;
@@ -223,13 +225,19 @@ impl Sequencer {
         Ok(())
     }
 
-    fn remembered(&self) -> Result<Option<String>, SealError> {
+    /// The last head that was signed here. None: nothing was yet.
+    fn remembered(&self, trusted: &[VerifierKey]) -> Result<Option<Checkpoint>, SealError> {
         let path = self.data_dir.join(MEMORY);
-        match fs::read_to_string(&path) {
-            Ok(note) => Ok(Some(note)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(SealError::Memory(path, error)),
-        }
+        let note = match fs::read_to_string(&path) {
+            Ok(note) => note,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(SealError::Memory(path, error)),
+        };
+        let opened = Checkpoint::open(&note, trusted).map_err(|error| {
+            let path = path.display();
+            SealError::Refused(format!("{path}: {error}. It should say what was signed last here"))
+        });
+        Ok(Some(opened?.0))
     }
 
     /// Before the database hears of it: what was signed is never forgotten.

@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod client;
 pub mod gate;
+pub mod outside;
 pub mod postgres;
 pub mod process;
 pub mod server;

@@ -105,6 +105,13 @@ impl TestDatabase {
         TestDatabase::make("")
     }
 
+    /// The same at this moment, under another name. Nobody may be connected.
+    pub fn copy(&self) -> TestDatabase {
+        let copy = TestDatabase::make(&format!("TEMPLATE {}", self.name));
+        prepare(&copy.owner_url(), &copy.url());
+        copy
+    }
+
     fn make(template: &str) -> TestDatabase {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));

@@ -1,7 +1,9 @@
 //! The product, started in this process: on a database and a directory of its own, in demo mode.
 
-use super::client::Caller;
+use super::client::{Caller, GUARD};
 use super::postgres::{ScratchDir, TestDatabase};
+use diesel::sql_types::BigInt;
+use diesel::{QueryableByName, RunQueryDsl, sql_query};
 use hms_act::app::{self, Running};
 use hms_act::auth::policy::Scope;
 use hms_act::auth::token_keys::TokenKey;
@@ -48,8 +50,20 @@ impl TestServer {
 
     /// `change`: what is to be different from a plain demo.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> TestServer {
+        TestServer::start_as(TestDatabase::new(), ScratchDir::new(), change).await
+    }
+
+    /// On what another one left.
+    pub async fn start_on(database: TestDatabase, scratch: ScratchDir) -> TestServer {
+        TestServer::start_as(database, scratch, |_| {}).await
+    }
+
+    async fn start_as(
+        database: TestDatabase,
+        scratch: ScratchDir,
+        change: impl FnOnce(&mut Config),
+    ) -> TestServer {
         let seat = seats(1).await;
-        let (database, scratch) = (TestDatabase::new(), ScratchDir::new());
         let mut config = Config {
             database_url: Some(Secret::new(database.url())),
             owner_database_url: Some(Secret::new(database.owner_url())),
@@ -111,7 +125,51 @@ impl TestServer {
         self.caller.clone()
     }
 
+    /// Returns once every entry that is committed by now has its place in a signed tree.
+    pub async fn wait_until_sealed(&self) {
+        #[derive(QueryableByName)]
+        struct Left {
+            #[diesel(sql_type = BigInt)]
+            entries: i64,
+        }
+        let mut database = self.database.connect();
+        let entries = "SELECT count(*) AS entries FROM activity_log";
+        let committed: Left = sql_query(entries).get_result(&mut database).expect("a count");
+        let left = "SELECT $1 - coalesce(max(size), 0) AS entries FROM log_checkpoints";
+        let wait = async {
+            while sql_query(left)
+                .bind::<BigInt, _>(committed.entries)
+                .get_result::<Left>(&mut database)
+                .expect("a count")
+                .entries
+                > 0
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(GUARD, wait).await.expect("it is signed");
+    }
+
+    /// Why the log is not being signed, once it is not.
+    pub async fn sealing_problem(&self) -> String {
+        let wait = async {
+            loop {
+                if let Some(problem) = self.running.sealing().problem() {
+                    return problem;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(GUARD, wait).await.expect("it has a problem")
+    }
+
     pub async fn stop(self) {
+        drop(self.stop_and_keep().await);
+    }
+
+    /// Stops it, and gives what is left: its database and its directory.
+    pub async fn stop_and_keep(self) -> (TestDatabase, ScratchDir) {
         self.running.stop().await.expect("it stops in order");
+        (self.database, self.scratch)
     }
 }

@@ -45,18 +45,16 @@ fn check_all(
         checked.findings.add(&Finding { run_id, stream: 0, seq: 1, message });
     }
     let origin = log_origin(config, connection)?;
+    let known: Vec<VerifierKey> =
+        keys::all(connection)?.iter().filter_map(|key| VerifierKey::parse(&key.vkey)).collect();
     let trust = match key {
         Some(key) => Trust::Given(key),
         None => match own_keys(config, &origin)? {
-            own if own.is_empty() => {
-                let known = keys::all(connection)?;
-                let keys = known.iter().filter_map(|key| VerifierKey::parse(&key.vkey));
-                Trust::OfTheDatabase(keys.collect())
-            }
+            own if own.is_empty() => Trust::OfTheDatabase(known.clone()),
             own => Trust::Own(own),
         },
     };
-    let heads = check_heads(connection, &trust.keys(), &mut checked.findings)?;
+    let heads = check_heads(connection, &trust.keys(), &known, &mut checked.findings)?;
     println!(
         "{} entries in {} streams checked, {} broken. {} not signed yet.",
         checked.entries, checked.streams, checked.findings.count, checked.unsigned

@@ -208,15 +208,19 @@ fn changed(key: EntryKey) -> Finding {
 /// How far the log is signed, when, and with which key.
 pub type Head = (u64, DateTime<Utc>, String);
 
-/// Builds the whole tree again from its lowest tiles, and holds every signed head against it.
+/// Builds the whole tree again from its lowest tiles, and holds every signed head against it. The last one must be
+/// signed by a key that is `trusted`: it covers all before it, which may be by any key that the log once had.
 pub fn check_heads(
     connection: &mut Connection,
     trusted: &[VerifierKey],
+    known: &[VerifierKey],
     findings: &mut Findings,
 ) -> anyhow::Result<Option<Head>> {
     check_ranges(connection, findings)?;
     let mut growth = Growth::from_edge(0, &HashMap::new()).context("an empty tree")?;
-    let mut heads = Heads { connection, trusted, next: None, good: None };
+    let last = checkpoints::latest(connection)?.map_or(0, |head| head.size);
+    let known = [trusted, known].concat();
+    let mut heads = Heads { connection, trusted, known, last, next: None, good: None };
     heads.advance(None)?;
     heads.check(&growth, findings)?;
     let mut from = 0;
@@ -253,6 +257,8 @@ pub fn check_heads(
 struct Heads<'a> {
     connection: &'a mut Connection,
     trusted: &'a [VerifierKey],
+    known: Vec<VerifierKey>,
+    last: u64,
     next: Option<checkpoints::SignedHead>,
     /// The last one that holds.
     good: Option<Head>,
@@ -267,7 +273,8 @@ impl Heads<'_> {
     fn check(&mut self, growth: &Growth, findings: &mut Findings) -> anyhow::Result<()> {
         let Some(head) = self.next.take_if(|head| head.size == growth.size()) else { return Ok(()) };
         let (size, at) = (head.size, head.signed_at);
-        match Checkpoint::open(&head.note, self.trusted) {
+        let keys = if size >= self.last { self.trusted } else { &self.known };
+        match Checkpoint::open(&head.note, keys) {
             Err(error) => findings.add_words(&format!("the checkpoint over {size} entries: {error}")),
             Ok((signed, _)) if signed.size != size || signed.root != growth.root() => {
                 let from = self.good.as_ref().map_or(0, |(size, ..)| *size);
