@@ -50,6 +50,9 @@ enum Command {
         /// Only this run.
         #[arg(long, value_name = "ID")]
         run: Option<i64>,
+        /// A run's bundle instead of the database.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "file"])]
+        bundle: Option<PathBuf>,
         /// An exported log (NDJSON) instead of the database.
         #[arg(long, value_name = "EXPORT", conflicts_with = "run")]
         file: Option<PathBuf>,
@@ -119,8 +122,8 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Token { user, scope, ttl }) => {
             done(commands::token(&load(arguments.flags)?, &user, &scope, ttl))
         }
-        Some(Command::Verify { run, file, key }) => {
-            verify::verify(&load(arguments.flags)?, &What { run, file, key })
+        Some(Command::Verify { run, bundle, file, key }) => {
+            verify::verify(&load(arguments.flags)?, &What { run, bundle, file, key })
         }
         Some(Command::RotateLogKey) => done(commands::rotate_log_key(&load(arguments.flags)?)),
         Some(Command::Openapi) => {

@@ -4,10 +4,11 @@ use crate::app::database::Database;
 use crate::app::{self, log_origin};
 use crate::auth::log_keys::LogKeys;
 use crate::auth::password;
-use crate::auth::policy::{Role, Scope};
+use crate::auth::policy::{AuthMethod, Role, Scope};
 use crate::auth::token_keys::TokenKey;
 use crate::auth::tokens;
 use crate::config::Config;
+use crate::scheduler::membership::host_name;
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::{Pool, instances, token_keys, tree, users};
 use anyhow::{Context, bail};
@@ -123,7 +124,9 @@ pub fn rotate_log_key(config: &Config) -> anyhow::Result<()> {
     })
 }
 
-fn entry(type_name: &'static str, detail: Value) -> AgencyEntry {
+/// Somebody on the machine: the operating system knows who, and the log from where.
+fn entry(type_name: &'static str, mut detail: Value) -> AgencyEntry {
+    detail["via"] = json!({"auth": AuthMethod::CommandLine.as_str(), "address": host_name()});
     AgencyEntry { actor: "command line".to_owned(), type_name, status: None, detail, flood: None }
 }
 

@@ -1,3 +1,4 @@
-//! What leaves as a file. Rows in, bytes out: nothing here knows who asked.
+//! What leaves as a file. Nothing here knows who asked.
 
+pub mod bundle;
 pub mod csv;

@@ -1,8 +1,8 @@
 //! Every URL, in one table. The published description of the API (`api::openapi`) is held against it.
 
 use super::api::{
-    approvals, callbacks, docs, events, evidence, log, overrides, protocols, registry, replay, run_acts,
-    runs, schedules, service, work,
+    approvals, bundle, callbacks, docs, events, evidence, log, overrides, protocols, registry, replay,
+    run_acts, runs, schedules, service, work,
 };
 use super::{pages, problem::AppError, static_files};
 use actix_web::http::Method;
@@ -18,6 +18,7 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/runs", &[(Method::GET, |get| get.to(runs::index))]),
     ("/acts/runs/{id}", &[(Method::GET, |get| get.to(runs::show))]),
     ("/acts/runs/{id}/replay", &[(Method::GET, |get| get.to(replay::replay))]),
+    ("/acts/runs/{id}/bundle", &[(Method::GET, |get| get.to(bundle::bundle))]),
     ("/acts/runs/{id}/cancel", &[(Method::PATCH, |patch| patch.to(run_acts::cancel))]),
     ("/acts/runs/{id}/pause", &[(Method::POST, |post| post.to(run_acts::pause))]),
     ("/acts/runs/{id}/resume", &[(Method::POST, |post| post.to(run_acts::resume))]),

@@ -1,6 +1,7 @@
 //! The JSON API, under `/acts` and `/hitl`. One file for each noun; every URL is in [`super::routes`].
 
 pub mod approvals;
+pub mod bundle;
 pub mod callbacks;
 pub mod docs;
 pub mod events;

@@ -27,6 +27,7 @@ pub mod protocol;
 pub mod protocols;
 pub mod reading;
 pub mod replay;
+pub mod report;
 pub mod rerun;
 pub mod run;
 pub mod run_new;

@@ -31,6 +31,8 @@ pub struct Run {
     pub replay_href: String,
     /// The log page of this run. None: this user may not see it.
     pub log_href: Option<String>,
+    /// `/acts/runs/9001/bundle`. None: this user may not have it.
+    pub bundle_href: Option<String>,
     pub status: Status,
     /// One sentence: what happens now, or how it ended.
     pub sentence: String,

@@ -142,6 +142,7 @@ fn view(
         live_href: open.then(|| live_href(run, focus)),
         replay_href: format!("/runs/{}/replay", run.id),
         log_href: may(Permission::ReadLog).then(|| format!("/log?run_id={}", run.id)),
+        bundle_href: may(Permission::ReadLog).then(|| format!("/acts/runs/{}/bundle", run.id)),
         status: plan::status(run),
         sentence: plan::sentence(run, &known),
         origins: origins(run, &known),

@@ -44,6 +44,7 @@ pub(super) fn run_waiting() -> Run {
     Run {
         chrome: chrome("Run 9001", "Supervisor", "/runs"),
         log_href: Some("/log?run_id=9001".to_owned()),
+        bundle_href: Some("/acts/runs/9001/bundle".to_owned()),
         status: Status::waiting_for("a supervisor"),
         sentence: "Supervisor sign-off waits for a supervisor to approve or reject.".to_owned(),
         stalled: Some("Supervisor sign-off has taken longer than its 2,880 minutes. Remind a supervisor, or cancel the run.".to_owned()),
@@ -72,6 +73,7 @@ pub(super) fn run_queued() -> Run {
         live_href: Some("/runs/9001/live?after=1".to_owned()),
         replay_href: "/runs/9001/replay".to_owned(),
         log_href: None,
+        bundle_href: None,
         status: Status::starting(),
         sentence: "The first step is about to begin.".to_owned(),
         stalled: None,

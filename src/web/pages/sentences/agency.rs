@@ -13,6 +13,10 @@ pub fn status(status: &str) -> Status {
     }
 }
 
+fn key_use(use_of_key: &str) -> &str {
+    if use_of_key == "log" { "the log" } else { "tokens" }
+}
+
 pub fn of_agency(stored: &Stored) -> String {
     let who = &stored.actor;
     let detail = detail(stored);
@@ -35,6 +39,13 @@ pub fn of_agency(stored: &Stored) -> String {
         }
         "command.refused" => format!("What {who} asked for was refused: {}", ended(&value("command"))),
         "log.exported" => format!("{who} exported the log."),
+        "bundle.made" => format!("{who} took out the evidence of run {}.", value("run")),
+        "key.added" => format!("{who} added a key that signs {}.", key_use(&value("use"))),
+        "key.rotated" => format!("{who} changed the key that signs the log."),
+        "instance.started" => {
+            format!("{who} was started on {}, version {}.", value("host"), value("version"))
+        }
+        "instance.stopped" => format!("{who} was stopped on {}.", value("host")),
         "protocol.created" => format!("{who} wrote the protocol {}.", value("name")),
         "protocol.version_saved" => {
             format!("{who} saved version {} of the protocol {}.", value("version"), value("name"))
