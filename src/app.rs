@@ -24,6 +24,7 @@ use crate::scheduler::dispatch::{Dispatch, InHand};
 use crate::scheduler::membership::Membership;
 use crate::scheduler::rescue::Rescue;
 use crate::scheduler::runs::RunCache;
+use crate::scheduler::signals::Signals;
 use crate::scheduler::{Scheduler, figures, listen, loops, stopped};
 use crate::store::agency::AgencyLog;
 use crate::store::{Pool, sessions, settings, token_keys, users};
@@ -71,6 +72,7 @@ struct Tasks {
     dispatch: tokio::task::JoinHandle<()>,
     loops: JoinSet<()>,
     rescue: tokio::task::JoinHandle<()>,
+    signals: tokio::task::JoinHandle<()>,
     housekeeping: tokio::task::JoinHandle<()>,
 }
 
@@ -105,6 +107,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     drop(connection);
     let (stop, stopping) = watch::channel(false);
     let (work, to_do) = mpsc::unbounded_channel();
+    let signals = work.clone();
     let committer = Committer::new(Parts {
         database_url: database.app_url.clone(),
         origin,
@@ -143,6 +146,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         in_hand: in_hand.clone(),
         live: membership.live(),
     };
+    let signals =
+        Signals { scheduler: scheduler.clone(), pool: pool.clone(), in_hand: in_hand.clone(), work: signals };
     let (url, beats_until) = (database.app_url.clone(), stopping.clone());
     let heartbeat = thread("heartbeat", move || membership.run(&url, &beats_until))?;
     let dispatch = Dispatch::new(scheduler.clone(), executors(&guard, programs, callbacks), in_hand);
@@ -151,6 +156,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         dispatch: tokio::spawn(dispatch.run(to_do, stopping.clone())),
         loops: loops::start(&scheduler, &pool, &agency_log, &stopping),
         rescue: tokio::spawn(rescue.run(stopping.clone())),
+        signals: tokio::spawn(signals.run(stopping.clone())),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
     let threads = Threads { committer, listener, heartbeat };
@@ -320,6 +326,7 @@ impl Running {
         while loops.join_next().await.is_some() {}
         let _ = self.tasks.housekeeping.await;
         let _ = self.tasks.rescue.await;
+        let _ = self.tasks.signals.await;
         let _ = self.tasks.dispatch.await;
         if let Some(agency) = &self.demo_agency {
             agency.stop().await;

@@ -15,6 +15,7 @@ mod callbacks;
 mod commands;
 mod embedded;
 mod engine_properties;
+mod groups;
 mod kill;
 mod licence_walk;
 mod log_exports;

@@ -57,5 +57,6 @@ pub mod json;
 pub mod protocol;
 pub mod retry;
 pub mod scope;
+pub mod seating;
 pub mod state;
 pub mod steps;

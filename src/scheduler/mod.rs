@@ -22,6 +22,7 @@ pub mod reading;
 pub mod rescue;
 pub mod runs;
 pub mod schedules;
+pub mod signals;
 pub mod slots;
 pub mod subruns;
 pub mod timers;
