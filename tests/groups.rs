@@ -1,8 +1,10 @@
 //! Who may decide by group and by slot: one of legal AND one of security.
 
 use crate::agency_log::{browser, cookie, post_form, sign_in};
+use crate::kill::Ground;
 use crate::support::client::Caller;
 use crate::support::server::{DEMO_PASSWORD, TestServer, token};
+use crate::waits::number;
 use diesel::connection::SimpleConnection;
 use serde_json::{Value, json};
 
@@ -194,4 +196,28 @@ async fn admins_say_who_belongs_where_and_the_log_says_that_they_did() {
     let (_, approval) = asked(&server, "Legal", tasks).await;
     dora.decide(approval, "approve", "Good.").await.expect(200);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_are_given_on_the_command_line_too() {
+    let ground = Ground::new();
+    let setup = ground.setup(false, String::new());
+    let add = |arguments: &[&str]| {
+        let all: Vec<&str> = ["user", "add", "ada", "--role", "supervisor", "--no-password"]
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .collect();
+        setup.run(&all)
+    };
+    let wrong = add(&["--group", "Legal"]);
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(!wrong.status.success() && said.contains("--group: `Legal` is no name of a group"), "{said}");
+    let added = add(&["--group", "security", "--group", "legal"]);
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let mut connection = ground.database.connect();
+    let stored = "SELECT count(*) AS it FROM users WHERE name = 'ada' AND groups = '{legal,security}'";
+    assert_eq!(number(&mut connection, stored), 1);
+    let logged = r#"SELECT count(*) AS it FROM activity_log WHERE type = 'user.created'
+        AND convert_from(leaf, 'UTF8') LIKE '%"groups":["legal","security"]%'"#;
+    assert_eq!(number(&mut connection, logged), 1);
 }

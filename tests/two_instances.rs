@@ -154,7 +154,7 @@ async fn attempt_of_one_instance_is_broken_off_when_the_other_commits_that_it_lo
     let pair = Pair::calling(&service.address());
     let admin = pair.first.user("admin");
     let url = format!("http://{}/act", service.address());
-    let action = json!({"name": "slow", "kind": "http", "config": {"method": "POST", "url": url, "timeout_seconds": 120}});
+    let action = json!({"name": "slow", "kind": "http", "config": {"method": "POST", "url": url, "timeout_seconds": 3600}});
     admin.post("/acts/actions", action).await.expect(201);
     let group = json!({"id": "first_of", "type": "parallel", "join": "any", "tasks": [
         {"id": "slow", "type": "script"}, {"id": "sign", "type": "hitl"}]});

@@ -32,6 +32,7 @@ async fn an_admin_puts_people_into_groups_and_each_slot_is_filled_without_javasc
     page.see("Your approval is recorded. Others must approve too.").await;
     page.see("Approved for legal by ada; waits for security.").await;
     page.see("ada for legal").await;
+    assert!(!page.text().await.contains("You may still reject it"), "ada has decided");
     page.press("Sign out").await;
 
     page.sign_in("carl").await;

@@ -26,11 +26,15 @@ pub fn may_pass(who: &Principal, approvers: &Approvers, four_eyes: bool, run_sta
 
 /// Why the viewer's approval does not count any more, though they may decide: their slots have their people.
 pub fn not_needed(who: &Principal, row: &ApprovalRow) -> Option<String> {
-    let (asker, approvers) = (actor(who), row.approvers());
-    if approvers.slots.is_empty() || row.open_to().lets(&asker).is_some() {
+    taken(who, &row.approvers(), &row.open_to(), &row.missing())
+}
+
+fn taken(who: &Principal, approvers: &Approvers, open_to: &Approvers, missing: &Approvers) -> Option<String> {
+    let asker = actor(who);
+    if approvers.slots.is_empty() || open_to.lets(&asker).is_some() {
         return None;
     }
-    let (taken, missing) = (and(&approvers.fits(&asker)), row.missing().in_words());
+    let (taken, missing) = (and(&approvers.fits(&asker)), missing.in_words());
     Some(Rejection::SlotTaken { taken, missing }.to_string())
 }
 
@@ -61,6 +65,7 @@ pub fn bar_of(who: &Principal, approval: &Approval, run_starter: &str) -> Option
         return Some(Rejection::VotedBefore.to_string());
     }
     bar(who, &approval.approvers, approval.four_eyes, run_starter)
+        .or_else(|| taken(who, &approval.approvers, &approval.open_to(), &approval.missing()))
 }
 
 /// Who may, and who may not.

@@ -258,12 +258,8 @@ impl Page {
     }
 
     /// What there is to know about the question itself.
-    fn notes(&self, who: &Principal) -> Vec<String> {
+    fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if self.row.status == "pending" && approvers::bar(who, &self.row.approvers(), false, "").is_none() {
-            let still = || "You may still reject it, if you see that it must not go on.";
-            notes.extend(approvers::not_needed(who, &self.row).map(|why| format!("{why} {}", still())));
-        }
         if self.row.status == "approved" {
             notes.extend(approvers::slots_in_words(&self.row.approvers(), &self.row.filled()));
         }
@@ -288,7 +284,12 @@ impl Page {
     }
 
     async fn view(self, visit: &Visit, typed: Typed) -> Result<Approval, AppError> {
-        let (notes, answer) = (self.notes(&visit.who), self.answer(&visit.who));
+        let (mut notes, answer) = (self.notes(), self.answer(&visit.who));
+        let not_needed = approvers::not_needed(&visit.who, &self.row).filter(|_| answer.is_none());
+        notes.extend(
+            not_needed
+                .map(|why| format!("{why} You may still reject it, if you see that it must not go on.")),
+        );
         let answer = answer.unwrap_or_else(|| Answer::Open(self.form(&visit.who, &typed)));
         let Page { row, run } = self;
         let found = plan::evidence(&run, &StepPath::from_log(&row.step));
