@@ -25,6 +25,7 @@ use crate::scheduler::membership::{Membership, host_name};
 use crate::scheduler::rescue::Rescue;
 use crate::scheduler::runs::RunCache;
 use crate::scheduler::sequencer::{Sealing, Sequencer};
+use crate::scheduler::signals::Signals;
 use crate::scheduler::{Scheduler, figures, listen, loops, stopped};
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::{Pool, sessions, settings, token_keys, users};
@@ -73,6 +74,7 @@ struct Tasks {
     dispatch: tokio::task::JoinHandle<()>,
     loops: JoinSet<()>,
     rescue: tokio::task::JoinHandle<()>,
+    signals: tokio::task::JoinHandle<()>,
     housekeeping: tokio::task::JoinHandle<()>,
 }
 
@@ -111,6 +113,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let (stop, stopping) = watch::channel(false);
     let log_name = origin.clone();
     let (work, to_do) = mpsc::unbounded_channel();
+    let signals = work.clone();
     let committer = Committer::new(Parts {
         database_url: database.app_url.clone(),
         origin,
@@ -160,6 +163,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         in_hand: in_hand.clone(),
         live: membership.live(),
     };
+    let signals =
+        Signals { scheduler: scheduler.clone(), pool: pool.clone(), in_hand: in_hand.clone(), work: signals };
     let (url, beats_until) = (database.app_url.clone(), stopping.clone());
     let heartbeat = thread("heartbeat", move || membership.run(&url, &beats_until))?;
     let dispatch = Dispatch::new(scheduler.clone(), executors(&guard, programs, callbacks), in_hand);
@@ -168,6 +173,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         dispatch: tokio::spawn(dispatch.run(to_do, stopping.clone())),
         loops: loops::start(&scheduler, &pool, &agency_log, &stopping),
         rescue: tokio::spawn(rescue.run(stopping.clone())),
+        signals: tokio::spawn(signals.run(stopping.clone())),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
     let threads = Threads { committer, listener, heartbeat, sequencer, sealing };
@@ -365,6 +371,7 @@ impl Running {
         while loops.join_next().await.is_some() {}
         let _ = self.tasks.housekeeping.await;
         let _ = self.tasks.rescue.await;
+        let _ = self.tasks.signals.await;
         let _ = self.tasks.dispatch.await;
         if let Some(agency) = &self.demo_agency {
             agency.stop().await;

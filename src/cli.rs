@@ -83,6 +83,9 @@ enum UserCommand {
         /// staff, supervisor, auditor or admin.
         #[arg(long)]
         role: String,
+        /// A group that the user belongs to; may be given several times.
+        #[arg(long = "group")]
+        groups: Vec<String>,
         /// The user may hold tokens, but cannot sign in.
         #[arg(long)]
         no_password: bool,
@@ -116,8 +119,8 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
         None => done(commands::serve(&load(arguments.flags)?)),
         Some(Command::Serve { flags }) => done(commands::serve(&load(flags)?)),
         Some(Command::Migrate) => done(commands::migrate(&load(arguments.flags)?)),
-        Some(Command::User(UserCommand::Add { name, role, no_password })) => {
-            done(commands::add_user(&load(arguments.flags)?, &name, &role, no_password))
+        Some(Command::User(UserCommand::Add { name, role, groups, no_password })) => {
+            done(commands::add_user(&load(arguments.flags)?, &name, &role, &groups, no_password))
         }
         Some(Command::Token { user, scope, ttl }) => {
             done(commands::token(&load(arguments.flags)?, &user, &scope, ttl))

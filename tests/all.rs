@@ -16,6 +16,7 @@ mod commands;
 mod embedded;
 mod engine_properties;
 mod evidence;
+mod groups;
 mod kill;
 mod licence_walk;
 mod log_exports;

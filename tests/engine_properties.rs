@@ -15,5 +15,6 @@ mod play;
 mod properties;
 mod reruns;
 mod situations;
+mod slots;
 mod undos;
 mod world;

@@ -131,6 +131,7 @@ fn every_column_has_the_type_that_diesel_takes_it_for() {
             "json" => "Json",
             "jsonb" => "Jsonb",
             "bigint[]" => "Array<Int8>",
+            "text[]" => "Array<Text>",
             other => panic!("no diesel type is known here for {other}"),
         };
         if sql.ends_with('?') { format!("Nullable<{kind}>") } else { kind.to_owned() }

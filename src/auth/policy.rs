@@ -117,6 +117,8 @@ impl AuthMethod {
 pub struct Principal {
     pub user: String,
     pub role: Role,
+    /// What the user belongs to: approvals may ask for a group. It grants no permission by itself.
+    pub groups: Vec<String>,
     pub method: AuthMethod,
     /// What the token is limited to. None: the whole role (a session).
     pub scopes: Option<BTreeSet<Scope>>,

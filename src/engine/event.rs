@@ -2,6 +2,7 @@
 
 use super::ids::{ApprovalId, InstanceId, OverrideId, RunId, StepPath};
 use super::protocol::{Approvers, Join};
+use super::seating::Filled;
 use super::state::{
     Choice, OverrideAction, OverrideChoice, Parent, Payload, ProtocolRef, RunStatus, Slot, StepStatus,
 };
@@ -136,7 +137,13 @@ pub enum EventKind {
     },
     /// Enough branches succeeded. The result is the list of what they saved.
     #[serde(rename = "group.done")]
-    GroupDone { succeeded: u32, failed: u32 },
+    GroupDone {
+        succeeded: u32,
+        failed: u32,
+        /// Branches that ended without a success, where successes are counted.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        fruitless: u32,
+    },
     #[serde(rename = "wait.started")]
     WaitStarted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,6 +189,12 @@ pub enum EventKind {
         reason: Option<String>,
         form: Option<Value>,
         as_role: String,
+        /// The slots that the voter may fill, where there are slots.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        fits: Vec<String>,
+        /// Who fills which slot now: whoever approved before may have moved to another that they fit, too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        filled: Vec<Filled>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },
@@ -191,8 +204,11 @@ pub enum EventKind {
         decision: Choice,
         reason: Option<String>,
         form: Option<Value>,
-        /// The role that let the decider decide.
+        /// The role, the group or the name that let the decider decide.
         as_role: String,
+        /// Who filled which slot, of what was approved.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        filled: Vec<Filled>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },
@@ -269,6 +285,11 @@ fn one() -> u32 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_one(number: &u32) -> bool {
     *number == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl EventKind {

@@ -23,6 +23,7 @@ pub mod rescue;
 pub mod runs;
 pub mod schedules;
 pub mod sequencer;
+pub mod signals;
 pub mod slots;
 pub mod subruns;
 pub mod timers;

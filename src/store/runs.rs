@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -108,6 +109,14 @@ pub fn recorded(stored: &Stored) -> Result<Recorded, StoreError> {
 pub fn version(connection: &mut PgConnection, id: RunId) -> Result<Option<u64>, StoreError> {
     let version: Option<i64> = runs::table.find(id.0).select(runs::version).first(connection).optional()?;
     Ok(version.map(|version| version as u64))
+}
+
+/// The versions of several runs.
+pub fn versions(connection: &mut PgConnection, ids: &[RunId]) -> Result<HashMap<RunId, u64>, StoreError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let found = runs::table.filter(runs::run_id.eq_any(ids)).select((runs::run_id, runs::version));
+    let found: Vec<(i64, i64)> = found.load(connection)?;
+    Ok(found.into_iter().map(|(id, version)| (RunId(id), version as u64)).collect())
 }
 
 /// The status that the projection shows.

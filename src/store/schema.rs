@@ -9,6 +9,7 @@ diesel::table! {
         disabled_at -> Nullable<Timestamptz>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        groups -> Array<Text>,
     }
 }
 
@@ -128,6 +129,8 @@ diesel::table! {
         votes -> Jsonb,
         reminded_at -> Nullable<Timestamptz>,
         escalated_at -> Nullable<Timestamptz>,
+        filled -> Jsonb,
+        open_to -> Jsonb,
     }
 }
 

@@ -157,6 +157,7 @@ pub fn actor(who: &Principal) -> Actor {
     Actor {
         name: who.user.clone(),
         roles: who.role.holds().iter().map(|role| role.as_str().to_owned()).collect(),
+        groups: who.groups.clone(),
         via: Some(via(who)),
     }
 }

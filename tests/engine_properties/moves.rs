@@ -3,7 +3,7 @@
 use super::choices::Choices;
 use super::world::{PEOPLE, STARTER, World};
 use chrono::TimeDelta;
-use hms_act::engine::command::{Command, TimerKind};
+use hms_act::engine::command::{Command, Fault, TimerKind};
 use hms_act::engine::effects;
 use hms_act::engine::ids::{ApprovalId, OverrideId, RunId, StepPath};
 use hms_act::engine::state::{Approval, Choice, OverrideAction, OverrideChoice, Run, RunStatus, Step, Waits};
@@ -75,7 +75,8 @@ fn on_from_pause(run: &Run, reason: String) -> Move {
         Some((step, _)) => Command::SkipStep { step: step.clone(), reason },
         None => Command::ResumeRun { reason },
     };
-    Move { command, by: "ada" }
+    // Of every role, and of every group that the generated slots ask for.
+    Move { command, by: "sue" }
 }
 
 /// Ways out of a pause that may make sense.
@@ -143,8 +144,7 @@ fn decision(run: &Run, step: &Step, choice: Choice) -> Move {
 fn decider(run: &Run, approval: &Approval) -> Option<&'static str> {
     let may = |name: &&str| {
         let actor = super::world::actor(name);
-        let named = approval.approvers.users.contains(&actor.name)
-            || approval.approvers.roles.iter().any(|role| actor.roles.contains(role));
+        let named = approval.open_to().lets(&actor).is_some();
         let voted = approval.votes.iter().any(|vote| vote.by == actor.name);
         named && !voted && !(approval.four_eyes && actor.name == run.started_by)
     };
@@ -173,7 +173,9 @@ fn trouble(world: &mut World, run: &Run, choices: &mut Choices<'_>) -> Move {
         }
         4 => Command::RescueStep { step: step_path, attempt, reason: error },
         5 => Command::AcceptStep { step: step_path, attempt },
-        6 => Command::CallBack { step: step_path, outcome: Err(error) },
+        6 => {
+            Command::CallBack { step: step_path, outcome: Err(Fault { error, retryable: choices.one_in(2) }) }
+        }
         _ => Command::CallBack { step: step_path, outcome: Ok(result(path)) },
     };
     Move { command, by: SYSTEM }

@@ -9,6 +9,7 @@ fn person(role: Role) -> Principal {
     Principal {
         user: "somebody".to_owned(),
         role,
+        groups: Vec::new(),
         method: AuthMethod::Session,
         scopes: None,
         address: None,

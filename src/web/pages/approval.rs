@@ -41,6 +41,8 @@ pub struct Approval {
 /// One of several approvals.
 pub struct Vote {
     pub by: String,
+    /// The slot that it fills.
+    pub slot: Option<String>,
     pub at: Moment,
     pub reason: String,
     /// What was filled in.
@@ -69,8 +71,8 @@ pub struct Form {
     pub reason: String,
     /// The step that the work may be sent back to. None: it cannot be sent back.
     pub returns_to: Option<String>,
-    /// What approving does: `the run goes on`, or that others must approve too.
-    pub approve: String,
+    /// What approving does: `the run goes on`, or that others must approve too. None: it is not needed any more.
+    pub approve: Option<String>,
     pub reject: String,
     /// Drawn from the task's schema.
     pub fields: Vec<Field>,

@@ -3,6 +3,7 @@
 //! One file a part of the language. What is wrong with one field says the part that reads it; what holds between
 //! tasks (names that are taken) is `names`.
 
+mod approvers;
 mod call;
 mod group;
 mod hitl;

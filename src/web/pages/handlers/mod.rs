@@ -82,6 +82,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/users", get().to(users::index))
         .route("/users", post().to(users::create))
         .route("/users/{name}/role", post().to(users::set_role))
+        .route("/users/{name}/groups", post().to(users::set_groups))
         .route("/users/{name}/password", post().to(users::set_password))
         .route("/users/{name}/disable", post().to(users::disable))
         .route("/users/{name}/enable", post().to(users::enable))

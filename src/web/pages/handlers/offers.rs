@@ -146,7 +146,7 @@ fn begun(run: &Run) -> impl Iterator<Item = (&StepPath, &Step)> {
 fn may_pass(run: &Run, who: &Principal, task: &Task) -> bool {
     let inside = |protocol: &Protocol, id: &str| id == task.id || protocol.is_around(&task.id, id);
     let barred = |work: &Work| match work {
-        Work::Hitl(hitl) => approvers::bar(who, &hitl.approvers, hitl.four_eyes, &run.started_by).is_some(),
+        Work::Hitl(hitl) => !approvers::may_pass(who, &hitl.approvers, hitl.four_eyes, &run.started_by),
         Work::Script(_) | Work::Agent(_) | Work::Parallel(_) | Work::Wait(_) | Work::Protocol(_) => false,
     };
     if !task.is_group() {

@@ -108,7 +108,11 @@ fn sentence(parallel: &Parallel, step: &Step, state: &State) -> String {
         0 => String::new(),
         failed => format!(", {} failed", thousands(failed as usize)),
     };
-    format!("{said}. So far {} succeeded{failed}.", thousands(state.succeeded as usize))
+    let fruitless = match state.fruitless {
+        0 => String::new(),
+        none => format!(", {} did nothing", thousands(none as usize)),
+    };
+    format!("{said}. So far {} succeeded{failed}{fruitless}.", thousands(state.succeeded as usize))
 }
 
 /// "3 branches, and all of them must succeed"

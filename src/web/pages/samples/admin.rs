@@ -242,6 +242,7 @@ fn users() -> Users {
         name: name.to_owned(),
         role_word: role.to_owned(),
         roles: roles(role),
+        groups: if name == "staff" { "legal, security".to_owned() } else { String::new() },
         enabled,
         since: at(0),
         me: name == "admin",
@@ -253,7 +254,7 @@ fn users() -> Users {
             row("staff", "Staff", true),
             row("j.long-name.of-a-department@agency.example", "Auditor", false),
         ],
-        form: NewUser { name: HOSTILE.to_owned(), roles: roles("Staff") },
+        form: NewUser { name: HOSTILE.to_owned(), roles: roles("Staff"), groups: HOSTILE.to_owned() },
         problems: Vec::new(),
     }
 }

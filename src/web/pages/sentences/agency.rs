@@ -2,6 +2,7 @@
 
 use super::{KINDS, clip, detail, ended};
 use crate::audit::chain::Stored;
+use crate::engine::protocol::and;
 use crate::web::pages::facts;
 use crate::web::pages::status::{Status, StatusKind};
 use serde_json::Value;
@@ -60,6 +61,14 @@ pub fn of_agency(stored: &Stored) -> String {
                 value("from"),
                 value("role")
             )
+        }
+        "user.groups_changed" => {
+            let names = detail.get("groups").and_then(Value::as_array).into_iter().flatten();
+            let names: Vec<String> = names.filter_map(Value::as_str).map(str::to_owned).collect();
+            match names.as_slice() {
+                [] => format!("{who} took {} out of every group.", value("user")),
+                names => format!("{who} put {} into the groups {}.", value("user"), and(names)),
+            }
         }
         "user.password_set" => format!("{who} set a new password for {}.", value("user")),
         "user.disabled" => format!("{who} switched off the user {}.", value("user")),
