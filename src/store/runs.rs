@@ -124,6 +124,12 @@ pub fn status(connection: &mut PgConnection, id: RunId) -> Result<Option<String>
     Ok(runs::table.find(id.0).select(runs::status).first(connection).optional()?)
 }
 
+/// Where the list of runs says that these end: number, version and status.
+pub fn ends(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<(i64, i64, String)>, StoreError> {
+    let rows = runs::table.filter(runs::run_id.eq_any(ids));
+    Ok(rows.select((runs::run_id, runs::version, runs::status)).load(connection)?)
+}
+
 /// The leaf hash of one entry: after a commit whose outcome is unknown, it tells whose entry is there.
 pub fn entry_hash(connection: &mut PgConnection, id: RunId, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
     use super::schema::activity_log::dsl;
