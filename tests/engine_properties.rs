@@ -16,4 +16,5 @@ mod properties;
 mod reruns;
 mod situations;
 mod undos;
+mod whatif;
 mod world;

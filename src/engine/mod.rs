@@ -59,3 +59,4 @@ pub mod retry;
 pub mod scope;
 pub mod state;
 pub mod steps;
+pub mod whatif;

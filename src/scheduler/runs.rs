@@ -1,19 +1,31 @@
 //! Runs in memory, each at a known version.
 
 use crate::engine::ids::RunId;
+use crate::engine::state::Run;
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::protocols::ProtocolCache;
 use crate::store::runs::{self, Loaded};
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Runs kept in memory. A run that is not here is folded from its log.
 const CAPACITY: usize = 20_000;
 
+/// Moments of a recording that are kept lie so many entries apart.
+const MOMENTS_APART: u64 = 1_000;
+/// Of a run with a larger payload none is kept: each would hold a copy of it.
+const MOMENT_BYTES: usize = 256 << 10;
+/// Recordings that are being played.
+const TAPES: usize = 8;
+/// A recording that nobody looks at is forgotten after this time.
+const TAPE_KEPT: Duration = Duration::from_secs(60);
+
 #[derive(Default)]
 pub struct RunCache {
     runs: Mutex<HashMap<RunId, Loaded>>,
+    tapes: Mutex<HashMap<RunId, Tape>>,
     protocols: ProtocolCache,
 }
 
@@ -61,11 +73,76 @@ impl RunCache {
         }
     }
 
+    /// The run as it was after this entry, folded from its log: on from a moment that is kept, where there is one.
+    pub fn at(
+        &self,
+        connection: &mut Connection,
+        id: RunId,
+        seq: u64,
+    ) -> Result<Option<Arc<Run>>, StoreError> {
+        if let Some(now) = self.load(connection, id)?
+            && now.run.version <= seq
+        {
+            return Ok(Some(now.run));
+        }
+        let from = self.tapes().get(&id).and_then(|tape| tape.before(seq));
+        let mut kept = Vec::new();
+        let mut keep = |run: &Run| {
+            if run.version.is_multiple_of(MOMENTS_APART) && run.payload_bytes <= MOMENT_BYTES {
+                kept.push(Arc::new(run.clone()));
+            }
+        };
+        let run = runs::at(connection, id, &self.protocols, from, seq, &mut keep)?;
+        if let Some(run) = &run {
+            self.keep(id, kept, run);
+        }
+        Ok(run)
+    }
+
+    fn keep(&self, id: RunId, moments: Vec<Arc<Run>>, last: &Arc<Run>) {
+        let mut tapes = self.tapes();
+        tapes.retain(|_, tape| tape.seen.elapsed() < TAPE_KEPT);
+        if tapes.len() >= TAPES && !tapes.contains_key(&id) {
+            tapes.clear();
+        }
+        let tape = tapes.entry(id).or_insert_with(|| Tape {
+            moments: BTreeMap::new(),
+            last: Arc::clone(last),
+            seen: Instant::now(),
+        });
+        tape.moments.extend(moments.into_iter().map(|run| (run.version, run)));
+        (tape.last, tape.seen) = (Arc::clone(last), Instant::now());
+    }
+
     pub fn forget(&self, id: RunId) {
         self.lock().remove(&id);
+        self.tapes().remove(&id);
+    }
+
+    fn tapes(&self) -> MutexGuard<'_, HashMap<RunId, Tape>> {
+        self.tapes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Loaded>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Moments of a run's recording, so that playing it does not fold it from its beginning each time. Entries never change,
+/// so no moment is ever stale.
+struct Tape {
+    /// By the entry before it.
+    moments: BTreeMap<u64, Arc<Run>>,
+    /// The one that was shown last.
+    last: Arc<Run>,
+    seen: Instant,
+}
+
+impl Tape {
+    /// The latest moment that is not after this entry.
+    fn before(&self, seq: u64) -> Option<Arc<Run>> {
+        let kept = self.moments.range(..=seq).next_back().map(|(_, run)| run);
+        let last = Some(&self.last).filter(|last| last.version <= seq);
+        kept.into_iter().chain(last).max_by_key(|run| run.version).cloned()
     }
 }

@@ -30,6 +30,8 @@ mod service;
 #[cfg(test)]
 mod tests;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod what_if;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod work;
 
 use crate::auth::session::COOKIE_NAME;
@@ -73,6 +75,7 @@ fn document() -> OpenApi {
     let calls = [
         runs::calls(),
         run_acts::calls(),
+        what_if::calls(),
         approvals::calls(),
         events::calls(),
         overrides::calls(),
