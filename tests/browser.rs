@@ -7,5 +7,6 @@ mod docs;
 mod hostile;
 mod keyboard;
 mod live;
+mod replay;
 mod situations;
 mod walk;

@@ -144,7 +144,7 @@
     const act = KEYS[event.key];
     if (!act || event.target.closest("input, select, textarea")) return;
     // What has the focus is pressed by the space bar.
-    if (event.key === " " && event.target.closest("button, summary, a[href]")) return;
+    if (event.key === " " && event.target.closest("button, summary")) return;
     event.preventDefault();
     act();
   });
