@@ -9,6 +9,8 @@
 //!
 //! Told to its own version, a run goes as it went: that is a property that generated runs are tried against.
 
+mod answers;
+mod candidates;
 mod comparison;
 mod reading;
 mod record;
