@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 const CAPACITY: usize = 20_000;
 
 /// Moments of a recording that are kept lie so many entries apart.
-const MOMENTS_APART: u64 = 1_000;
-/// Of a run with a larger payload none is kept: each would hold a copy of it.
-const MOMENT_BYTES: usize = 256 << 10;
+const MOMENTS_APART: u64 = 500;
+/// What the payloads of a recording's moments may take together: those that differ are copies of each other.
+const TAPE_BYTES: usize = 32 << 20;
 /// Recordings that are being played.
-const TAPES: usize = 8;
+const TAPES: usize = 4;
 /// A recording that nobody looks at is forgotten after this time.
 const TAPE_KEPT: Duration = Duration::from_secs(60);
 
@@ -88,7 +88,7 @@ impl RunCache {
         let from = self.tapes().get(&id).and_then(|tape| tape.before(seq));
         let mut kept = Vec::new();
         let mut keep = |run: &Run| {
-            if run.version.is_multiple_of(MOMENTS_APART) && run.payload_bytes <= MOMENT_BYTES {
+            if run.version.is_multiple_of(MOMENTS_APART) {
                 kept.push(Arc::new(run.clone()));
             }
         };
@@ -107,10 +107,11 @@ impl RunCache {
         }
         let tape = tapes.entry(id).or_insert_with(|| Tape {
             moments: BTreeMap::new(),
+            bytes: 0,
             last: Arc::clone(last),
             seen: Instant::now(),
         });
-        tape.moments.extend(moments.into_iter().map(|run| (run.version, run)));
+        moments.into_iter().for_each(|run| tape.keep(run));
         (tape.last, tape.seen) = (Arc::clone(last), Instant::now());
     }
 
@@ -133,12 +134,23 @@ impl RunCache {
 struct Tape {
     /// By the entry before it.
     moments: BTreeMap<u64, Arc<Run>>,
+    /// What their payloads take.
+    bytes: usize,
     /// The one that was shown last.
     last: Arc<Run>,
     seen: Instant,
 }
 
 impl Tape {
+    fn keep(&mut self, run: Arc<Run>) {
+        let before = self.moments.range(..run.version).next_back().map(|(_, before)| &before.payload);
+        let shared = before.is_some_and(|before| Arc::ptr_eq(before, &run.payload));
+        let more = if shared { 0 } else { run.payload_bytes };
+        if self.bytes + more <= TAPE_BYTES && self.moments.insert(run.version, run).is_none() {
+            self.bytes += more;
+        }
+    }
+
     /// The latest moment that is not after this entry.
     fn before(&self, seq: u64) -> Option<Arc<Run>> {
         let kept = self.moments.range(..=seq).next_back().map(|(_, run)| run);

@@ -34,7 +34,7 @@ pub fn with_version(played: &Played, tasks: Value) -> Report {
 }
 
 proptest! {
-    #![proptest_config(cases(6_000))]
+    #![proptest_config(cases(4_000))]
 
     #[test]
     fn told_to_its_own_version_a_run_goes_as_it_went(tasks in tasks(), happenings in happenings()) {
@@ -44,6 +44,10 @@ proptest! {
         prop_assert!(report.same(), "{:#?}\n{:#?}", report.differences, played.events);
         prop_assert_eq!((report.then, report.now), (played.run.status, Some(played.run.status)));
     }
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
 
     #[test]
     fn told_to_any_other_version_it_comes_to_some_end(
@@ -288,4 +292,19 @@ fn a_pause_that_makes_no_sense_any_more_is_told() {
         with_version(&played, json!([with(call("a"), json!({"on_failure": "continue"})), call("b")]));
     assert_eq!(kinds(&report), ["status a"]);
     assert_eq!(report.now, Some(RunStatus::Completed));
+}
+
+#[test]
+fn what_is_lost_while_a_run_ends_is_read_back_as_what_it_was() {
+    let group = json!({"id": "g", "type": "parallel", "tasks": [call("a"), call("b")]});
+    let mut played = Played::begin(json!({ "tasks": [group] }));
+    played.ask(Command::CancelRun { reason: "stop".to_owned() }, "sam").expect("it runs");
+    let lost = Command::RescueStep { step: StepPath::from_log("g/a"), attempt: 1, reason: "gone".to_owned() };
+    played.ask(lost, "HMS-ACT").expect("it is in flight");
+    let done = Command::CompleteStep { step: StepPath::from_log("g/b"), attempt: 1, result: json!(1) };
+    played.ask(done, "HMS-ACT").expect("it is in flight");
+    assert_eq!(played.run.status, RunStatus::Cancelled);
+    let own = (played.run.protocol_ref.clone(), Arc::clone(&played.run.protocol));
+    let report = told(&played, own.0, own.1);
+    assert_eq!((kinds(&report), report.now), (Vec::new(), Some(RunStatus::Cancelled)));
 }

@@ -119,6 +119,8 @@ fn of_step(path: &StepPath, found: Option<&Step>, ahead: &[Recorded]) -> Vec<Com
         EventKind::StepRescued { reason, .. } => {
             vec![Command::RescueStep { step: step(), attempt, reason }]
         }
+        // What is lost while the run ends is not begun again.
+        EventKind::StepCancelled { reason } => vec![Command::RescueStep { step: step(), attempt, reason }],
         EventKind::StepStalled { .. } => vec![timer(TimerKind::MaxMinutes)],
         EventKind::EventReceived { event, payload } => {
             vec![Command::ReceiveEvent { step: step(), event, payload }]

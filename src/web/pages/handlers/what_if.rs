@@ -3,7 +3,7 @@
 use super::sent::{Form, Sent};
 use super::visit::{Visit, id, page, page_with};
 use crate::auth::policy::Permission;
-use crate::engine::state::{Run, RunStatus, StepStatus};
+use crate::engine::state::{Run, RunStatus};
 use crate::engine::whatif::{Report, Side};
 use crate::store::protocols;
 use crate::web::acts::{self, Instead, Told, ask_what_if};
@@ -179,21 +179,9 @@ fn row(told: &Told, side: &Side) -> Row {
     let differences = told.report.differences.iter().filter(|found| found.step.as_ref() == Some(&side.step));
     Row {
         step: crate::web::pages::sentences::label(Some(known), &side.step),
-        then: side.then.map(status),
-        now: side.now.map(status),
+        then: side.then.map(Status::of_step),
+        now: side.now.map(Status::of_step),
         unknown: side.unknown,
         differences: differences.map(|found| found.message.clone()).collect(),
-    }
-}
-
-fn status(status: StepStatus) -> Status {
-    match status {
-        StepStatus::Pending => Status::not_started(),
-        StepStatus::Running => Status::running(),
-        StepStatus::Waiting => Status::waiting_on("something"),
-        StepStatus::Done => Status::done(),
-        StepStatus::Failed => Status::failed(),
-        StepStatus::Skipped => Status::skipped(),
-        StepStatus::Cancelled => Status::cancelled(),
     }
 }
