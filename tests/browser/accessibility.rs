@@ -180,7 +180,7 @@ async fn pages_of_staff_and_supervisors_are_accessible() {
     browser.press("Show what would have happened").await;
     browser.see("exactly as it did").await;
     check_here(&browser, &mut faults).await;
-    check(&browser, &format!("/runs/{waiting}/replay?at=11"), &mut faults).await;
+    check(&browser, &format!("/runs/{waiting}/replay?at=5"), &mut faults).await;
     check(&browser, "/approvals", &mut faults).await;
     check(&browser, "/approvals?tab=history", &mut faults).await;
     check(&browser, &format!("/approvals/{approval}"), &mut faults).await;

@@ -34,7 +34,8 @@ fn instead(body: Map<String, Value>) -> Result<Instead, AppError> {
                 Instead::Draft(definition)
             }
             (None, None) => {
-                fields.error("version", "is required; or send `definition`, a draft.");
+                fields
+                    .error("version", "or `definition` must be sent: a version of the protocol, or a draft.");
                 Instead::Version(0)
             }
         }

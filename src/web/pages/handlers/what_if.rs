@@ -177,11 +177,14 @@ fn row(told: &Told, side: &Side) -> Row {
     let known =
         if told.run.protocol.task(&side.step).is_some() { &told.run.protocol } else { &told.protocol };
     let differences = told.report.differences.iter().filter(|found| found.step.as_ref() == Some(&side.step));
+    let differences: Vec<String> = differences.map(|found| found.message.clone()).collect();
+    // Whether it would have come to it, where the record ends before.
+    let not_reached = side.now.is_none() && told.report.now.is_none() && differences.is_empty();
     Row {
         step: crate::web::pages::sentences::label(Some(known), &side.step),
         then: side.then.map(Status::of_step),
         now: side.now.map(Status::of_step),
-        unknown: side.unknown,
-        differences: differences.map(|found| found.message.clone()).collect(),
+        unknown: side.unknown || not_reached,
+        differences,
     }
 }
