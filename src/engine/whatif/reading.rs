@@ -161,7 +161,9 @@ impl Reader<'_, '_> {
         let mut roles = (self.today.roles)(&name);
         let (acted_as, via) = acted_as(&recorded.event.kind);
         roles.extend(acted_as.filter(|role| *role != name && !roles.contains(role)));
-        Actor { name, roles, via, ..Actor::system() }
+        let mut actor = Actor::system();
+        (actor.name, actor.roles, actor.via) = (name, roles, via);
+        actor
     }
 }
 

@@ -15,11 +15,14 @@ use std::sync::Arc;
 pub struct Catalogue<'a> {
     today: &'a dyn Catalog,
     /// By kind and name: at which entry, and what was found. None: there was none.
-    calls: HashMap<(Noun, String), Vec<(usize, Option<CatalogEntry>)>>,
-    protocols: HashMap<String, Vec<(usize, ProtocolRef)>>,
+    calls: HashMap<(Noun, String), Vec<Found<Option<CatalogEntry>>>>,
+    protocols: HashMap<String, Vec<Found<ProtocolRef>>>,
     /// The entry that is being decided.
     pub position: Cell<usize>,
 }
+
+/// What was found, and at which entry.
+type Found<T> = (usize, T);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Noun {
@@ -102,7 +105,7 @@ impl<'a> Catalogue<'a> {
 }
 
 /// What was found at this place, or the next time after it; else the last time before.
-fn at<T>(known: &[(usize, T)], position: usize) -> Option<&T> {
+fn at<T>(known: &[Found<T>], position: usize) -> Option<&T> {
     let next = known.partition_point(|(at, _)| *at < position);
     known.get(next).or(known.last()).map(|(_, found)| found)
 }
