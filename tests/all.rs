@@ -34,4 +34,5 @@ mod subruns;
 mod two_instances;
 mod verify;
 mod waits;
+mod what_if;
 mod work;

@@ -8,5 +8,6 @@ mod groups;
 mod hostile;
 mod keyboard;
 mod live;
+mod replay;
 mod situations;
 mod walk;

@@ -17,4 +17,5 @@ mod reruns;
 mod situations;
 mod slots;
 mod undos;
+mod whatif;
 mod world;

@@ -61,3 +61,4 @@ pub mod scope;
 pub mod seating;
 pub mod state;
 pub mod steps;
+pub mod whatif;

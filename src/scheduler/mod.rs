@@ -197,6 +197,16 @@ impl Scheduler {
         self.runs.load(connection, id)
     }
 
+    /// A run as it was after an entry of its log. Blocks: call it off the event loop.
+    pub fn at(
+        &self,
+        connection: &mut crate::store::Connection,
+        id: RunId,
+        seq: u64,
+    ) -> Result<Option<Arc<Run>>, StoreError> {
+        self.runs.at(connection, id, seq)
+    }
+
     /// A run as it is committed now, read off the event loop.
     pub async fn look(&self, id: RunId) -> Result<Arc<Run>, Refused> {
         let (runs, pool) = (Arc::clone(&self.runs), self.pool.clone());

@@ -30,6 +30,7 @@ pub mod settings;
 pub mod slots;
 pub mod start_keys;
 pub mod subruns;
+pub mod tape;
 pub mod timers;
 pub mod token_keys;
 pub mod tree;

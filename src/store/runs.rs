@@ -35,16 +35,44 @@ pub fn load(
     id: RunId,
     protocols: &ProtocolCache,
 ) -> Result<Option<Loaded>, StoreError> {
+    let folded = fold(connection, id, protocols, None, u64::MAX, &mut |_| {})?;
+    Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head }))
+}
+
+/// A run as it was after this entry, or after its last: folded from its log, or on from an earlier moment of it. `passed`
+/// sees every moment on the way.
+pub fn at(
+    connection: &mut PgConnection,
+    id: RunId,
+    protocols: &ProtocolCache,
+    from: Option<Arc<Run>>,
+    until: u64,
+    passed: &mut dyn FnMut(&Run),
+) -> Result<Option<Arc<Run>>, StoreError> {
+    let folded = fold(connection, id, protocols, from, until, passed)?;
+    Ok(folded.map(|(run, _)| Arc::new(run)))
+}
+
+/// A run with the hash of the last entry that was read.
+fn fold(
+    connection: &mut PgConnection,
+    id: RunId,
+    protocols: &ProtocolCache,
+    from: Option<Arc<Run>>,
+    until: u64,
+    passed: &mut dyn FnMut(&Run),
+) -> Result<Option<(Run, Hash)>, StoreError> {
     let known = runs::table.find(id.0).select((runs::salt, runs::closed_at.is_null()));
     let known: Option<(Option<Vec<u8>>, bool)> = known.first(connection).optional()?;
     let Some((salt, is_open)) = known else { return Ok(None) };
     let salt = salt.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let beginning = Beginning { id, salt, is_open };
-    let mut folded: Option<(Run, Hash)> = None;
+    let mut folded = from.map(|known| (Arc::unwrap_or_clone(known), Hash::default()));
     loop {
-        let after = folded.as_ref().map_or(0, |(run, _)| run.version as i64);
-        let entries = log::of_run(connection, id.0, after, FOLD_PAGE)?;
-        let last = entries.len() < FOLD_PAGE as usize;
+        let after = folded.as_ref().map_or(0, |(run, _)| run.version);
+        let page = until.saturating_sub(after).min(FOLD_PAGE as u64) as i64;
+        let entries = log::of_run(connection, id.0, after as i64, page)?;
+        let last = entries.len() < page as usize || after + entries.len() as u64 >= until;
         for stored in entries {
             let recorded = recorded(&stored)?;
             let head = leaf_hash(&stored.leaf);
@@ -58,9 +86,12 @@ pub fn load(
                 }
                 None => (beginning.first(connection, &recorded, protocols)?, head),
             });
+            if let Some((run, _)) = &folded {
+                passed(run);
+            }
         }
         if last {
-            return Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head }));
+            return Ok(folded);
         }
     }
 }

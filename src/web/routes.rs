@@ -2,7 +2,7 @@
 
 use super::api::{
     approvals, bundle, callbacks, docs, events, evidence, log, overrides, protocols, registry, replay,
-    run_acts, runs, schedules, service, work,
+    run_acts, runs, schedules, service, what_if, work,
 };
 use super::{pages, problem::AppError, static_files};
 use actix_web::http::Method;
@@ -27,6 +27,7 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/runs/{id}/values", &[(Method::POST, |post| post.to(run_acts::set_value))]),
     ("/acts/runs/{id}/migrate", &[(Method::POST, |post| post.to(run_acts::migrate))]),
     ("/acts/runs/{id}/rerun", &[(Method::POST, |post| post.to(run_acts::rerun))]),
+    ("/acts/runs/{id}/what-if", &[(Method::POST, |post| post.to(what_if::ask))]),
     // A step's path has slashes: `{step}` takes all that stands between.
     ("/acts/runs/{id}/steps/{step}/callback", &[(Method::POST, |post| post.to(callbacks::call_back))]),
     ("/acts/work/claim", &[(Method::POST, |post| post.to(work::claim))]),

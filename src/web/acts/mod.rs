@@ -8,6 +8,7 @@ mod overrides;
 mod refused;
 mod runs;
 mod start;
+mod what_if;
 
 pub use approvals::{decide, read_approval};
 pub use overrides::{Judgement, decide_override, file_override, read_override};
@@ -17,6 +18,7 @@ pub use runs::{
     skip_step, value_path,
 };
 pub use start::{rerun, start_run};
+pub use what_if::{Instead, Told, ask_what_if};
 
 use super::problem::{AppError, FieldError};
 use serde_json::Value;

@@ -149,7 +149,11 @@ pub async fn migrate_run(
 }
 
 /// A version of the run's own protocol.
-async fn version_of(site: &Site, run: &Run, version: i64) -> Result<(ProtocolRef, Arc<Protocol>), AppError> {
+pub(super) async fn version_of(
+    site: &Site,
+    run: &Run,
+    version: i64,
+) -> Result<(ProtocolRef, Arc<Protocol>), AppError> {
     let (scheduler, id) = (site.scheduler.clone(), run.protocol_ref.id);
     let found = site.read(move |connection| {
         let Some(row) = protocols::get(connection, id)? else { return Ok(Err(0)) };

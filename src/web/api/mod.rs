@@ -17,6 +17,7 @@ pub mod run_acts;
 pub mod runs;
 pub mod schedules;
 pub mod service;
+pub mod what_if;
 pub mod work;
 
 use super::json::{Fields, parse_object};

@@ -40,3 +40,4 @@ pub mod sign_in;
 pub mod status;
 pub mod steps;
 pub mod users;
+pub mod what_if;

@@ -29,6 +29,8 @@ pub struct Run {
     /// `/runs/9001/live?after=<seq>`. None: the run is over, and nothing will change.
     pub live_href: Option<String>,
     pub replay_href: String,
+    /// What if another version had been used. None: this user may not see protocols.
+    pub what_if_href: Option<String>,
     /// The log page of this run. None: this user may not see it.
     pub log_href: Option<String>,
     /// `/acts/runs/9001/bundle`. None: this user may not have it.

@@ -16,7 +16,7 @@ mod agency;
 pub mod events;
 
 /// Which entries there are, for the filter of the log page: type and words. Those of runs first.
-pub const KINDS: [(&str, &str); 60] = [
+pub const KINDS: &[(&str, &str)] = &[
     ("run.queued", "A run was started"),
     ("run.admitted", "There was room for a run"),
     ("step.started", "A step began"),
@@ -75,6 +75,7 @@ pub const KINDS: [(&str, &str); 60] = [
     ("schedule.missed", "Scheduled times were missed"),
     ("schedule.skipped", "A scheduled run was left out"),
     ("schedule.refused", "A scheduled run could not start"),
+    ("run.what_if", "Another version was asked about a run"),
     ("work.refused", "A worker's answer was refused"),
     ("callback.refused", "A callback was refused"),
 ];

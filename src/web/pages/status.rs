@@ -1,6 +1,6 @@
 //! Statuses in plain words. `partials/status.html` alone turns one into icon, word and colour.
 
-use crate::engine::state::{Choice, RunStatus};
+use crate::engine::state::{Choice, RunStatus, StepStatus};
 
 /// The look of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,19 @@ impl Status {
             RunStatus::Rejected => Status::stopped_rejected(),
             RunStatus::Failed => Status::stopped_failed(),
             RunStatus::Cancelled => Status::stopped_cancelled(),
+        }
+    }
+
+    /// A step's, where it is told in one word.
+    pub fn of_step(status: StepStatus) -> Status {
+        match status {
+            StepStatus::Pending => Status::not_started(),
+            StepStatus::Running => Status::running(),
+            StepStatus::Waiting => Status::waiting_on("something"),
+            StepStatus::Done => Status::done(),
+            StepStatus::Failed => Status::failed(),
+            StepStatus::Skipped => Status::skipped(),
+            StepStatus::Cancelled => Status::cancelled(),
         }
     }
 

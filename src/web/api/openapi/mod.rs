@@ -31,6 +31,8 @@ mod service;
 #[cfg(test)]
 mod tests;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod what_if;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod work;
 
 use crate::auth::session::COOKIE_NAME;
@@ -74,6 +76,7 @@ fn document() -> OpenApi {
     let calls = [
         runs::calls(),
         run_acts::calls(),
+        what_if::calls(),
         approvals::calls(),
         events::calls(),
         overrides::calls(),

@@ -27,6 +27,7 @@ mod sign_in;
 mod targets;
 mod users;
 mod visit;
+mod what_if;
 
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig, get, post};
@@ -45,6 +46,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/runs/{id}", get().to(run::show))
         .route("/runs/{id}/live", get().to(run::live))
         .route("/runs/{id}/replay", get().to(replay::show))
+        .route("/runs/{id}/replay/moment", get().to(replay::moment))
+        .route("/runs/{id}/replay/entries", get().to(replay::entries))
         .route("/runs/{id}/pause", post().to(run_acts::pause))
         .route("/runs/{id}/resume", post().to(run_acts::resume))
         .route("/runs/{id}/cancel", post().to(run_acts::cancel))
@@ -55,6 +58,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/runs/{id}/rerun", post().to(rerun::create))
         .route("/runs/{id}/migrate", get().to(migrate::show))
         .route("/runs/{id}/migrate", post().to(migrate::migrate))
+        .route("/runs/{id}/what-if", get().to(what_if::show))
+        .route("/runs/{id}/what-if", post().to(what_if::ask))
         .route("/runs/{id}/override", get().to(override_new::show))
         .route("/runs/{id}/override", post().to(override_new::create))
         .route("/overrides", get().to(overrides::index))

@@ -42,7 +42,7 @@ pub async fn show(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
 }
 
 /// The group that the address asks for, alone.
-fn focus(query: &Sent) -> Result<Option<Focus>, AppError> {
+pub(super) fn focus(query: &Sent) -> Result<Option<Focus>, AppError> {
     let Some(group) = query.filled("group") else { return Ok(None) };
     let wrong = |what: &str| AppError::BadRequest(format!("The address names a {what} that there is not."));
     let state =
@@ -141,6 +141,7 @@ fn view(
         version: version.clone(),
         live_href: open.then(|| live_href(run, focus)),
         replay_href: format!("/runs/{}/replay", run.id),
+        what_if_href: may(Permission::ReadProtocols).then(|| format!("/runs/{}/what-if", run.id)),
         log_href: may(Permission::ReadLog).then(|| format!("/log?run_id={}", run.id)),
         bundle_href: may(Permission::ReadLog).then(|| format!("/acts/runs/{}/bundle", run.id)),
         status: plan::status(run),
@@ -180,7 +181,7 @@ fn live_href(run: &Run, focus: Option<&Focus>) -> String {
 }
 
 /// The latest entries, oldest first.
-fn latest(connection: &mut Connection, run: &Run) -> Result<Vec<Stored>, StoreError> {
+pub(super) fn latest(connection: &mut Connection, run: &Run) -> Result<Vec<Stored>, StoreError> {
     let after = run.version.saturating_sub(LATEST) as i64;
     let mut stored = log::of_run(connection, run.id.0, after, LATEST as i64)?;
     // What was committed since the run was read belongs to the next state of the page.
@@ -189,7 +190,7 @@ fn latest(connection: &mut Connection, run: &Run) -> Result<Vec<Stored>, StoreEr
 }
 
 /// What the log tells that the run's state does not.
-fn known(connection: &mut Connection, run: &Run, latest: &[Stored]) -> Result<Known, StoreError> {
+pub(super) fn known(connection: &mut Connection, run: &Run, latest: &[Stored]) -> Result<Known, StoreError> {
     let people = || latest.iter().rev().filter(|entry| entry.actor != Actor::system().name);
     let paused = latest.iter().rev().find(|entry| entry.type_name == "run.paused");
     let skipped = people().filter(|entry| entry.type_name == "step.skipped");
@@ -198,6 +199,7 @@ fn known(connection: &mut Connection, run: &Run, latest: &[Stored]) -> Result<Kn
         paused_by: paused.map(|entry| entry.actor.clone()).filter(|actor| *actor != Actor::system().name),
         skipped_by: skipped_by.collect(),
         began_with: began_with(connection, run, latest)?,
+        moment: None,
     })
 }
 

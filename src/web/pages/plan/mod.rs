@@ -33,6 +33,8 @@ pub struct Known {
     pub skipped_by: HashMap<String, String>,
     /// The version of the protocol that it began with, where it is another now.
     pub began_with: Option<i32>,
+    /// The moment of its recording that is drawn, by the entry before it. None: the present.
+    pub moment: Option<u64>,
 }
 
 /// How many steps a sentence names before it counts the others.

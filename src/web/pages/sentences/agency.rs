@@ -85,6 +85,13 @@ pub fn of_agency(stored: &Stored) -> String {
         }
         "work.refused" => format!("{who} answered for work that somebody else has: it was refused."),
         "callback.refused" => format!("A callback by {who} was refused: its token is another step's."),
+        "run.what_if" => {
+            let version = match detail.get("version") {
+                Some(Value::Number(version)) => format!("version {version} of its protocol"),
+                _ => "a draft of its protocol".to_owned(),
+            };
+            format!("{who} asked what {version} would have made of run {}.", value("run_id"))
+        }
         "event.received" => format!("{who} reported the event {}.", value("name")),
         "user.enabled" => format!("{who} switched the user {} on again.", value("user")),
         other => format!("{}, by {who}.", facts::words(&other.replace('.', " "))),
