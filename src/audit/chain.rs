@@ -1,5 +1,6 @@
 //! Checking a run's chain: every entry's bytes, its place, its link, and that what stands beside it agrees.
 
+use super::disclosure::Disclosure;
 use super::entry::{Opened, open};
 use super::{Hash, leaf_hash};
 use chrono::{DateTime, Utc};
@@ -20,6 +21,8 @@ pub struct Stored {
     pub leaf: Vec<u8>,
     pub leaf_hash: Vec<u8>,
     pub beside: Option<Value>,
+    /// What is sealed in it. None: not at hand, as in an export, where it is withheld.
+    pub disclosures: Option<Vec<Disclosure>>,
 }
 
 /// What is wrong, and with which entry.
@@ -66,6 +69,9 @@ impl ChainCheck {
         }
         let opened = open(&stored.leaf, stored.beside.as_ref())?;
         columns_agree(stored, &opened)?;
+        if let Some(disclosures) = &stored.disclosures {
+            opened.check_disclosures(disclosures)?;
+        }
         let expected = self.seq + 1;
         if opened.seq != expected {
             return Err(format!("an entry is missing or out of order: entry {expected} should stand here"));
@@ -156,6 +162,7 @@ mod tests {
                     leaf: sealed.leaf,
                     leaf_hash: sealed.hash.to_vec(),
                     beside: sealed.beside,
+                    disclosures: None,
                 }
             })
             .collect()

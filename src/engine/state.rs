@@ -2,6 +2,7 @@
 
 use super::ids::{ApprovalId, InstanceId, OverrideId, RunId, StepPath};
 use super::protocol::{Approvers, Protocol, WhenFull};
+use super::redact::Mark;
 use super::steps::Steps;
 use chrono::{DateTime, Utc};
 use rpds::HashTrieMapSync;
@@ -417,6 +418,9 @@ pub struct Run {
     pub before: Option<Arc<Lineage>>,
     /// Salt of the step checksums. None: erased.
     pub salt: Option<[u8; 32]>,
+    /// What is sealed beside what its protocol marks: what came sealed from a run above, and what an earlier version
+    /// of its protocol marked.
+    pub marks: Arc<Vec<Mark>>,
     /// The concurrency limit that it was queued under.
     pub slot: Option<Slot>,
     /// It waits for room under that limit.

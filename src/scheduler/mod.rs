@@ -28,6 +28,7 @@ pub mod timers;
 
 use crate::engine::command::{Actor, Command, Rejection, Rerun};
 use crate::engine::ids::RunId;
+use crate::engine::redact::{self, Mark};
 use crate::engine::state::{Parent, Payload, ProtocolRef, Run};
 use crate::store::Pool;
 use crate::store::batch::StartKey;
@@ -98,6 +99,8 @@ pub struct NewRun {
     pub rerun: Option<Rerun>,
     /// The salt of the lineage that a rerun continues. None: a new one.
     pub salt: Option<[u8; 32]>,
+    /// What is sealed beside what the protocol marks.
+    pub redact: Vec<Mark>,
 }
 
 impl NewRun {
@@ -119,6 +122,7 @@ impl NewRun {
             parent: None,
             rerun: None,
             salt: None,
+            redact: Vec::new(),
         }
     }
 }
@@ -193,6 +197,15 @@ impl Scheduler {
         id: RunId,
     ) -> Result<Option<Loaded>, StoreError> {
         self.runs.load(connection, id)
+    }
+
+    /// The same as it is shown to somebody who may not see what is sealed in it.
+    pub fn load_shown(
+        &self,
+        connection: &mut crate::store::Connection,
+        id: RunId,
+    ) -> Result<Option<Arc<Run>>, StoreError> {
+        Ok(self.load(connection, id)?.map(|loaded| redact::shown(&loaded.run)))
     }
 
     /// A run as it is committed now, read off the event loop.

@@ -26,6 +26,15 @@ const FOLD_PAGE: i64 = 5_000;
 pub struct Loaded {
     pub run: Arc<Run>,
     pub head: Hash,
+    /// How often something of it was erased.
+    pub erasures: i32,
+}
+
+impl Loaded {
+    /// Where it stands in the database.
+    pub fn state(&self) -> (u64, i32) {
+        (self.run.version, self.erasures)
+    }
 }
 
 /// A run by folding its log. None: there is no such run.
@@ -34,9 +43,9 @@ pub fn load(
     id: RunId,
     protocols: &ProtocolCache,
 ) -> Result<Option<Loaded>, StoreError> {
-    let known = runs::table.find(id.0).select((runs::salt, runs::closed_at.is_null()));
-    let known: Option<(Option<Vec<u8>>, bool)> = known.first(connection).optional()?;
-    let Some((salt, is_open)) = known else { return Ok(None) };
+    let known = runs::table.find(id.0).select((runs::salt, runs::closed_at.is_null(), runs::erasures));
+    let known: Option<(Option<Vec<u8>>, bool, i32)> = known.first(connection).optional()?;
+    let Some((salt, is_open, erasures)) = known else { return Ok(None) };
     let salt = salt.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let beginning = Beginning { id, salt, is_open };
     let mut folded: Option<(Run, Hash)> = None;
@@ -59,7 +68,7 @@ pub fn load(
             });
         }
         if last {
-            return Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head }));
+            return Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head, erasures }));
         }
     }
 }
@@ -97,9 +106,22 @@ impl Beginning {
 pub fn recorded(stored: &Stored) -> Result<Recorded, StoreError> {
     let damaged =
         |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
-    let opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
-    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail)
-        .map_err(damaged)?;
+    let mut opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
+    opened.disclose(stored.disclosures.as_deref().unwrap_or_default()).map_err(damaged)?;
+    event_of(opened).map_err(damaged)
+}
+
+/// The event of an entry as it is shown to somebody who may not see what is sealed in it.
+pub fn veiled(stored: &Stored) -> Result<Recorded, StoreError> {
+    let damaged =
+        |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
+    let mut opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
+    opened.veil(stored.disclosures.as_deref().unwrap_or_default()).map_err(damaged)?;
+    event_of(opened).map_err(damaged)
+}
+
+fn event_of(opened: Opened) -> Result<Recorded, String> {
+    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail)?;
     let step = opened.step.as_deref().map(StepPath::from_log);
     Ok(Recorded { at: opened.at, actor: opened.actor, event: Event { step, attempt: opened.attempt, kind } })
 }
@@ -108,6 +130,13 @@ pub fn recorded(stored: &Stored) -> Result<Recorded, StoreError> {
 pub fn version(connection: &mut PgConnection, id: RunId) -> Result<Option<u64>, StoreError> {
     let version: Option<i64> = runs::table.find(id.0).select(runs::version).first(connection).optional()?;
     Ok(version.map(|version| version as u64))
+}
+
+/// The version of a run, and how often something of it was erased.
+pub fn state(connection: &mut PgConnection, id: RunId) -> Result<Option<(u64, i32)>, StoreError> {
+    let state = runs::table.find(id.0).select((runs::version, runs::erasures));
+    let state: Option<(i64, i32)> = state.first(connection).optional()?;
+    Ok(state.map(|(version, erasures)| (version as u64, erasures)))
 }
 
 /// The status that the projection shows.

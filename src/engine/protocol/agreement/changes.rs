@@ -122,6 +122,10 @@ pub fn odd_values() -> Vec<Value> {
         json!({"backoff_seconds": 90, "max_backoff_seconds": 60}),
         json!({"id": "new", "type": "script"}),
         json!([{"id": "new", "type": "script"}]),
+        json!(["payload.a", {"path": "payload.b.*"}]),
+        json!(["payload.a", "payload.a.b"]),
+        json!(["payload", 1]),
+        json!([{"path": "payload.a", "exemption": ""}]),
         json!([[{"id": "new", "type": "wait", "minutes": 3}], {"id": "newer", "type": "hitl"}]),
     ]);
     values
@@ -166,6 +170,8 @@ pub fn field_names() -> Vec<&'static str> {
         "schedule",
         "concurrency",
         "redact",
+        "path",
+        "exemption",
         "cron",
         "time_zone",
         "payload",

@@ -71,13 +71,13 @@ pub async fn live(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
         let known = *seen;
         async move {
             let drawn = read(&site, move |connection, site| {
-                let Some(loaded) = site.scheduler.load(connection, run)? else { return Ok(None) };
-                let (version, over) = (loaded.run.version, loaded.run.status.is_final());
+                let Some(run) = site.scheduler.load_shown(connection, run)? else { return Ok(None) };
+                let (version, over) = (run.version, run.status.is_final());
                 if version <= known {
                     return Ok(Some((version, over, None)));
                 }
                 let asked = Asked { focus, back: None };
-                let view = view(connection, &who, chrome, &loaded.run, &asked)?;
+                let view = view(connection, &who, chrome, &run, &asked)?;
                 Ok(Some((version, over, Some(view))))
             })
             .await?;
@@ -111,8 +111,8 @@ pub async fn draw(visit: &Visit, run: RunId, asked: Asked) -> Result<View, AppEr
     let chrome = visit.chrome(&format!("Run {run}"), "/runs").await?;
     let who = visit.who.clone();
     let drawn = read(&visit.site, move |connection, site| {
-        let Some(loaded) = site.scheduler.load(connection, run)? else { return Ok(None) };
-        view(connection, &who, chrome, &loaded.run, &asked).map(Some)
+        let Some(run) = site.scheduler.load_shown(connection, run)? else { return Ok(None) };
+        view(connection, &who, chrome, &run, &asked).map(Some)
     });
     drawn.await?.ok_or_else(|| AppError::NotFound(format!("There is no run {run}.")))
 }

@@ -237,6 +237,7 @@ fn queued() -> EventKind {
         parent: None,
         rerun_of: None,
         reason: None,
+        redact: Vec::new(),
         slot: None,
         via: None,
     }
@@ -354,6 +355,7 @@ fn stored(run_id: i64, type_name: &str, detail: Value) -> Stored {
         leaf: sealed.leaf,
         leaf_hash: sealed.hash.to_vec(),
         beside: sealed.beside,
+        disclosures: None,
     }
 }
 
