@@ -227,6 +227,11 @@ impl Scheduler {
         }
     }
 
+    /// Something of these runs was erased: nothing of them stays in memory.
+    pub fn forget(&self, runs: &[i64]) {
+        runs.iter().for_each(|run| self.runs.forget(RunId(*run)));
+    }
+
     /// The runs in memory, which the committer and every reader share.
     pub fn run_cache(&self) -> Arc<runs::RunCache> {
         Arc::clone(&self.runs)

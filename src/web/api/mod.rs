@@ -9,11 +9,13 @@ pub mod openapi;
 pub mod overrides;
 pub mod protocols;
 pub mod query;
+pub mod redactions;
 pub mod registry;
 pub mod replay;
 pub mod run_acts;
 pub mod runs;
 pub mod schedules;
+pub mod sealed;
 pub mod service;
 pub mod work;
 

@@ -133,6 +133,11 @@ impl Status {
     }
 
     /// An override whose values the run went on with.
+    /// A sealed value that is gone for good.
+    pub fn erased() -> Status {
+        Status::new(StatusKind::Ended, "Erased")
+    }
+
     pub fn modified() -> Status {
         Status::new(StatusKind::Done, "Changed")
     }
