@@ -7,5 +7,6 @@ mod docs;
 mod hostile;
 mod keyboard;
 mod live;
+mod redaction;
 mod situations;
 mod walk;

@@ -66,7 +66,8 @@ fn text(salt: Salt, name: &str, value: &Value) -> String {
 
 /// Salt, name and value of a disclosure's text.
 fn read(text: &str) -> Result<(String, Value), String> {
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|error| format!("it is not base64url: {error}"))?;
+    let bytes =
+        BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|error| format!("it is not base64url: {error}"))?;
     let array: Value = serde_json::from_slice(&bytes).map_err(|error| format!("it is not JSON: {error}"))?;
     match array {
         Value::Array(parts) => match <[Value; 3]>::try_from(parts) {
@@ -111,7 +112,10 @@ impl Opened {
     /// A sentence that says what does not fit.
     pub fn check_disclosures(&self, disclosures: &[Disclosure]) -> Result<(), String> {
         if digests(disclosures) != self.digests.iter().map(String::as_str).collect::<Vec<_>>() {
-            return Err("a disclosure that the leaf names is missing, or one lies there that it does not name".to_owned());
+            return Err(
+                "a disclosure that the leaf names is missing, or one lies there that it does not name"
+                    .to_owned(),
+            );
         }
         for disclosure in disclosures {
             let Some(text) = &disclosure.text else { continue };

@@ -186,9 +186,7 @@ impl Permission {
                 &[Scope::ApprovalsDecide, Scope::RunsRead]
             }
             Permission::Decide | Permission::Override | Permission::Redact => &[Scope::ApprovalsDecide],
-            Permission::ReadSealed | Permission::ReadRedactions => {
-                &[Scope::ApprovalsDecide, Scope::LogRead]
-            }
+            Permission::ReadSealed | Permission::ReadRedactions => &[Scope::ApprovalsDecide, Scope::LogRead],
             Permission::ReadLog => &[Scope::LogRead],
             Permission::ReadProtocols => &[Scope::RunsRead, Scope::ProtocolsWrite],
             Permission::WriteProtocols | Permission::ReadActions => &[Scope::ProtocolsWrite, Scope::Admin],

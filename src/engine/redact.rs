@@ -81,7 +81,13 @@ pub struct Place {
 }
 
 /// The places in an entry's detail that are to be sealed. `run`: the run as the entry finds or leaves it.
-pub fn places(run: &Run, step: Option<&StepPath>, kind: &EventKind, detail: &Value, secrets: &Secrets) -> Vec<Place> {
+pub fn places(
+    run: &Run,
+    step: Option<&StepPath>,
+    kind: &EventKind,
+    detail: &Value,
+    secrets: &Secrets,
+) -> Vec<Place> {
     let marks = marks(run);
     let mut places = Vec::new();
     for (pointer, root) in values(run, step, kind, detail) {
@@ -163,7 +169,12 @@ pub fn brought_back(run: &Run, step: &StepPath, marks: Vec<Mark>) -> Vec<Mark> {
 }
 
 /// What of an entry may hold a sealed value: its place in the detail and, where it is known, in the payload.
-fn values(run: &Run, step: Option<&StepPath>, kind: &EventKind, detail: &Value) -> Vec<(String, Option<Vec<String>>)> {
+fn values(
+    run: &Run,
+    step: Option<&StepPath>,
+    kind: &EventKind,
+    detail: &Value,
+) -> Vec<(String, Option<Vec<String>>)> {
     let task = step.filter(|step| step.undone().is_none()).and_then(|step| run.protocol.task(step));
     let saved = |rest: &[&str]| {
         let key = task.map(|task| task.saves.clone())?;
@@ -184,7 +195,8 @@ fn values(run: &Run, step: Option<&StepPath>, kind: &EventKind, detail: &Value) 
         EventKind::StepRetrying { .. } => at(&[("/error", None)]),
         EventKind::WaitStarted { .. } => at(&[("/key", None)]),
         EventKind::SubrunStarted { .. } => {
-            let all = matches!(task.map(|task| &task.work), Some(Work::Protocol(call)) if call.with.is_none());
+            let all =
+                matches!(task.map(|task| &task.work), Some(Work::Protocol(call)) if call.with.is_none());
             at(&[("/input", whole().filter(|_| all))])
         }
         EventKind::GroupStarted { .. } => {
@@ -248,7 +260,9 @@ impl<'m> Lead<'m> {
 fn members(value: &Value) -> Vec<(String, &Value)> {
     match value {
         Value::Object(map) => map.iter().map(|(key, member)| (key.clone(), member)).collect(),
-        Value::Array(items) => items.iter().enumerate().map(|(index, item)| (index.to_string(), item)).collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(index, item)| (index.to_string(), item)).collect()
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     }
 }

@@ -46,7 +46,8 @@ impl StartKey {
 
     /// Whether this is the body that was stored with a run of this salt. Earlier versions stored the plain hash.
     pub fn is_of(&self, stored: &[u8], salt: Option<&[u8]>) -> bool {
-        salt.is_some_and(|salt| self.sealed(salt) == stored) || (!stored.is_empty() && stored == self.body_hash)
+        salt.is_some_and(|salt| self.sealed(salt) == stored)
+            || (!stored.is_empty() && stored == self.body_hash)
     }
 }
 

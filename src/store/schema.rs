@@ -320,4 +320,6 @@ diesel::joinable!(schedules -> protocols (protocol_id));
 
 diesel::allow_tables_to_appear_in_same_query!(sessions, users);
 diesel::allow_tables_to_appear_in_same_query!(protocol_versions, protocols, schedules);
-diesel::allow_tables_to_appear_in_same_query!(approvals, overrides, redactions, runs, start_keys, subruns, timers, work);
+diesel::allow_tables_to_appear_in_same_query!(
+    approvals, overrides, redactions, runs, start_keys, subruns, timers, work
+);

@@ -128,7 +128,8 @@ pub fn result(path: &StepPath) -> Value {
 fn subrun_ended(path: &StepPath, step: &Step, outcome: RunStatus) -> Move {
     let payload = result(path).as_object().cloned().unwrap_or_default();
     let (run, note) = (step.subrun.unwrap_or(RunId(0)), Some("it went as it went".to_owned()));
-    let command = Command::SubrunEnded { step: path.clone(), run, outcome, payload, redact: Vec::new(), note };
+    let command =
+        Command::SubrunEnded { step: path.clone(), run, outcome, payload, redact: Vec::new(), note };
     Move { command, by: SYSTEM }
 }
 

@@ -1,7 +1,8 @@
 use super::{AuthMethod, Missing, Permission, Principal, Resource, Role, Scope, allow};
 use Permission::{
     CancelRun, Decide, ManageUsers, MigrateRun, Override, ReadActions, ReadApprovals, ReadLog, ReadOverrides,
-    ReadProtocols, ReadRedactions, ReadRun, ReadSealed, Redact, RerunRun, SendEvent, StartRun, SteerRun, Work, WriteProtocols,
+    ReadProtocols, ReadRedactions, ReadRun, ReadSealed, Redact, RerunRun, SendEvent, StartRun, SteerRun,
+    Work, WriteProtocols,
 };
 use std::collections::BTreeSet;
 

@@ -134,7 +134,8 @@ impl Veil<'_, '_> {
                 Some(Work::Parallel(parallel)) => parallel.for_each.as_ref().map(|each| each.name.as_str()),
                 _ => None,
             };
-            let veiled = |items: &Arc<Vec<Value>>| items.iter().map(|item| self.at(item, root(name, &[]))).collect();
+            let veiled =
+                |items: &Arc<Vec<Value>>| items.iter().map(|item| self.at(item, root(name, &[]))).collect();
             group.items = group.items.as_ref().map(|items| Arc::new(veiled(items)));
             for (branch, own) in step.group.iter().flat_map(|group| group.own.iter()) {
                 group.own.insert_mut(*branch, self.payload(own));

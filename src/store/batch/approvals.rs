@@ -15,8 +15,7 @@ use std::collections::HashMap;
 fn of_steps<'a>(members: &'a [&Member]) -> impl Iterator<Item = (&'a Run, &'a StepPath, &'a Recorded)> {
     let events =
         members.iter().flat_map(|member| member.told_events().iter().map(move |recorded| (member, recorded)));
-    events
-        .filter_map(|(member, recorded)| Some((member.told_run(), recorded.event.step.as_ref()?, recorded)))
+    events.filter_map(|(member, recorded)| Some((member.told_run(), recorded.event.step.as_ref()?, recorded)))
 }
 
 pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {

@@ -10,7 +10,9 @@ use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 pub(super) fn append(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
     let all = members.iter().flat_map(|member| entries(member));
     let rows: Vec<(i64, i64, &Disclosure)> = all
-        .flat_map(|(run, seq, _, sealed)| sealed.disclosures.iter().map(move |disclosure| (run, seq, disclosure)))
+        .flat_map(|(run, seq, _, sealed)| {
+            sealed.disclosures.iter().map(move |disclosure| (run, seq, disclosure))
+        })
         .collect();
     if rows.is_empty() {
         return Ok(());
@@ -30,7 +32,9 @@ pub(super) fn append(connection: &mut PgConnection, members: &[&Member]) -> Resu
     .bind::<Array<Nullable<Text>>, _>(text(|disclosure| disclosure.text.as_deref()))
     .bind::<Array<Nullable<Text>>, _>(text(|disclosure| disclosure.exemption.as_deref()))
     .bind::<Array<Integer>, _>(
-        rows.iter().map(|(.., disclosure)| i32::try_from(disclosure.bytes).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
+        rows.iter()
+            .map(|(.., disclosure)| i32::try_from(disclosure.bytes).unwrap_or(i32::MAX))
+            .collect::<Vec<_>>(),
     )
     .execute(connection)?;
     Ok(())

@@ -71,10 +71,13 @@ fn check(run: i64, path: &str, matching: &Matching) -> Result<(), AppError> {
         return Ok(());
     }
     if matching.erased > 0 {
-        return Err(AppError::conflict(format!("What was sealed at `{path}` in run {run} is erased already.")));
+        return Err(AppError::conflict(format!(
+            "What was sealed at `{path}` in run {run} is erased already."
+        )));
     }
     if let Some(around) = &matching.inside {
-        let message = format!("lies in `{around}`, which is sealed as a whole and can only be erased as a whole.");
+        let message =
+            format!("lies in `{around}`, which is sealed as a whole and can only be erased as a whole.");
         return Err(AppError::field("$.path", message));
     }
     let message = format!(

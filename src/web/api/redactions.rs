@@ -35,7 +35,10 @@ pub async fn index(req: HttpRequest, site: web::Data<Site>) -> Result<HttpRespon
 fn status(word: &str) -> Result<RedactionStatus, AppError> {
     RedactionStatus::parse(word).ok_or_else(|| {
         let known: Vec<&str> = RedactionStatus::ALL.iter().map(|status| status.as_str()).collect();
-        AppError::BadRequest(format!("`{word}` is no status of a redaction. Use one of {}.", known.join(", ")))
+        AppError::BadRequest(format!(
+            "`{word}` is no status of a redaction. Use one of {}.",
+            known.join(", ")
+        ))
     })
 }
 

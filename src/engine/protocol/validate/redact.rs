@@ -27,7 +27,8 @@ pub(super) fn marks(reader: &mut Reader<'_>) -> Vec<Mark> {
         }
     };
     if items.len() > MAX_MARKS {
-        let message = format!("has {} paths; at most {MAX_MARKS} are allowed. Mark what is around them.", items.len());
+        let message =
+            format!("has {} paths; at most {MAX_MARKS} are allowed. Mark what is around them.", items.len());
         reader.problem("redact", message);
         return Vec::new();
     }
@@ -92,7 +93,10 @@ fn path(reader: &mut Reader<'_>, place: &str, text: &str) -> Option<Vec<String>>
     };
     let root = keys.next();
     let keys: Vec<String> = keys.collect();
-    if root.as_deref() == Some("payload") && (1..=MAX_MARK_DEPTH).contains(&keys.len()) && keys.iter().all(plain) {
+    if root.as_deref() == Some("payload")
+        && (1..=MAX_MARK_DEPTH).contains(&keys.len())
+        && keys.iter().all(plain)
+    {
         return Some(keys);
     }
     let shown: String = text.chars().take(100).collect();
@@ -123,9 +127,11 @@ fn follow(marks: &mut Vec<Mark>, tasks: &[Arc<Task>]) {
             let mut new = Vec::new();
             for mark in marks.iter() {
                 let Some((first, rest)) = mark.path.split_first() else { continue };
-                let is_saved = |inner: &Arc<Task>| inner.saves == *first || (first == "*" && !rest.is_empty());
+                let is_saved =
+                    |inner: &Arc<Task>| inner.saves == *first || (first == "*" && !rest.is_empty());
                 if list.iter().any(is_saved) {
-                    let path = [task.saves.clone(), item.clone()].into_iter().chain(rest.iter().cloned()).collect();
+                    let path =
+                        [task.saves.clone(), item.clone()].into_iter().chain(rest.iter().cloned()).collect();
                     new.push(Mark { path, exemption: mark.exemption.clone() });
                 }
             }

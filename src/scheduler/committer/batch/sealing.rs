@@ -22,7 +22,8 @@ pub(super) fn seal_events(
     events: Vec<Recorded>,
 ) {
     let run = Arc::clone(&group.member.run);
-    let secrets = redact::is_marked(&run).then(|| secrets(&run, before.as_ref().map(|(_, run)| run.as_ref()), &events));
+    let secrets =
+        redact::is_marked(&run).then(|| secrets(&run, before.as_ref().map(|(_, run)| run.as_ref()), &events));
     let mut prev = before.map(|(head, _)| head);
     let mut seq = run.version - events.len() as u64;
     let mut veiled = Vec::new();

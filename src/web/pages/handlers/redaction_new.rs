@@ -78,7 +78,8 @@ async fn draw(
     let present = sealed.iter().filter(|sealed| sealed.state() == State::Withheld);
     let paths: BTreeSet<&str> = present.map(|sealed| sealed.disclosure.path.as_str()).collect();
     let (mut path, mut why) = (choose(&paths), reason("Why is it to be erased?"));
-    why.hint = Some("It is kept with your name in the activity log: leave the value itself out of it.".to_owned());
+    why.hint =
+        Some("It is kept with your name in the activity log: leave the value itself out of it.".to_owned());
     for field in [&mut path, &mut why] {
         field.value = sent.text(&field.name);
         for choice in &mut field.choices {
@@ -101,7 +102,10 @@ async fn draw(
 fn choose(paths: &BTreeSet<&str>) -> Field {
     const LABEL: &str = "What is to be erased?";
     if paths.is_empty() || paths.len() > MOST_PATHS {
-        return Field { hint: Some("Its path, for example payload.applicant.ssn".to_owned()), ..text("path", LABEL) };
+        return Field {
+            hint: Some("Its path, for example payload.applicant.ssn".to_owned()),
+            ..text("path", LABEL)
+        };
     }
     let choices = paths.iter().map(|path| Choice::new(*path, *path, false));
     one_of("path", LABEL, choices.collect())

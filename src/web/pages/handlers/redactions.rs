@@ -116,7 +116,9 @@ pub fn sentence(stored: &Stored) -> String {
                 values => format!("{values} values"),
             };
             let because = ended(&stored.reason);
-            format!("{path} was erased on {when} ({values}). {asked} asked for it: {because} {by} approved: {why}")
+            format!(
+                "{path} was erased on {when} ({values}). {asked} asked for it: {because} {by} approved: {why}"
+            )
         }
         Some(RedactionStatus::Rejected) => format!("{path} was not erased: {by} refused it on {when}. {why}"),
         Some(RedactionStatus::Pending) | None => {

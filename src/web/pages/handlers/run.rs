@@ -182,7 +182,8 @@ fn redactions(connection: &mut Connection, run: &Run, may_see: bool) -> Result<V
     rows.reverse();
     let told = rows.into_iter().map(|row| Origin {
         sentence: redaction::sentence(&row),
-        link: may_see.then(|| Link { href: format!("/redactions/{}", row.id), text: "See the request".to_owned() }),
+        link: may_see
+            .then(|| Link { href: format!("/redactions/{}", row.id), text: "See the request".to_owned() }),
     });
     Ok(told.collect())
 }

@@ -4,7 +4,9 @@ use super::{HOSTILE, Page, at, chrome, draw};
 use crate::web::pages::acts::{one_of, reason};
 use crate::web::pages::facts;
 use crate::web::pages::forms::{Choice, Problem};
-use crate::web::pages::redactions::{Answer, Redaction, RedactionNew, RedactionRow, Redactions, Sealed, Value};
+use crate::web::pages::redactions::{
+    Answer, Redaction, RedactionNew, RedactionRow, Redactions, Sealed, Value,
+};
 use crate::web::pages::status::Status;
 use serde_json::json;
 

@@ -188,7 +188,9 @@ fn of_run(kind: &EventKind, who: &str, run: i64) -> String {
         EventKind::RunMigrated { to, reason, .. } => {
             format!("{who} moved the run to version {} of {}: {}", to.version, to.name, ended(reason))
         }
-        EventKind::RunMarked { from, .. } => format!("What run {from} brought back is sealed, as it was there."),
+        EventKind::RunMarked { from, .. } => {
+            format!("What run {from} brought back is sealed, as it was there.")
+        }
         EventKind::OverrideFiled { action, reason, .. } => {
             let what = wanted(*action);
             format!(

@@ -166,7 +166,9 @@ fn concurrency_has_a_key_and_a_limit() {
 #[test]
 fn paths_to_seal_are_read_with_their_exemptions() {
     let with = |redact: Value| json!({"redact": redact, "tasks": [{"id": "a", "type": "script"}]});
-    let protocol = parsed(with(json!(["payload.applicant.ssn", {"path": "payload.parties.*.born", "exemption": "b(6)"}])));
+    let protocol = parsed(with(
+        json!(["payload.applicant.ssn", {"path": "payload.parties.*.born", "exemption": "b(6)"}]),
+    ));
     let paths: Vec<String> = protocol.redact.iter().map(|mark| mark.path.join("/")).collect();
     assert_eq!(paths, ["applicant/ssn", "parties/*/born"]);
     assert_eq!(protocol.redact[1].exemption.as_deref(), Some("b(6)"));
