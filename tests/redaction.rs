@@ -440,7 +440,7 @@ async fn overrides_values_and_reasons_are_sealed_as_well() {
     ground.staff.wait_for_status(run, "waiting").await;
     let second = "777-12-3456";
     let set = json!({"path": "payload.applicant.ssn", "value": second, "reason": format!("It is {second}.")});
-    ground.supervisor.act(run, "values", set).await.expect(200);
+    ground.supervisor.act(run, "values", set).await.expect(202);
     let third = "888-12-3456";
     let filed = ground
         .supervisor
