@@ -360,7 +360,7 @@ async fn handlers_know_the_parameters_and_fields_that_are_described_and_no_other
             *looked_at.get_mut("bodies").expect("counted") += 1;
         }
     }
-    assert_eq!(looked_at, BTreeMap::from([("queries", 18), ("bodies", 25)]));
+    assert_eq!(looked_at, BTreeMap::from([("queries", 20), ("bodies", 28)]));
     server.stop().await;
 }
 

@@ -59,6 +59,7 @@ pub fn begin(
         before,
         salt,
         marks: Arc::new(redact.clone()),
+        replaced: Arc::default(),
         slot: slot.clone(),
         held: slot.is_some(),
         steps: Steps::default(),

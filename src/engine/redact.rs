@@ -65,6 +65,44 @@ pub fn marks(run: &Run) -> Vec<&Mark> {
     run.protocol.redact.iter().chain(run.marks.iter()).collect()
 }
 
+/// Remembers the marked values of a value that stood under a key of the payload and was replaced.
+pub fn remember(run: &mut Run, key: &str, before: &Value) {
+    if !is_marked(run) {
+        return;
+    }
+    let mut found = Vec::new();
+    let root = vec![key.to_owned()];
+    each_marked(before, &leads(&marks(run), &root), &mut root.clone(), &mut |lead, path, value| {
+        let exemption = lead.mark.exemption.clone();
+        found.push((Mark { path: path.to_vec(), exemption }, value.clone()));
+    });
+    found.retain(|pair| !run.replaced.contains(pair));
+    if !found.is_empty() {
+        std::sync::Arc::make_mut(&mut run.replaced).extend(found);
+    }
+}
+
+/// Visits every value that a mark leads to.
+fn each_marked<'m>(
+    value: &Value,
+    leads: &[Lead<'m>],
+    path: &mut Vec<String>,
+    visit: &mut impl FnMut(&Lead<'m>, &[String], &Value),
+) {
+    if leads.is_empty() {
+        return;
+    }
+    if let Some(whole) = leads.iter().find(|lead| lead.rest.is_empty()) {
+        return visit(whole, path, value);
+    }
+    for (key, member) in members(value) {
+        let inner: Vec<Lead<'m>> = leads.iter().filter_map(|lead| lead.into(&key)).collect();
+        path.push(key);
+        each_marked(member, &inner, path, visit);
+        path.pop();
+    }
+}
+
 /// Whether anything of the run may be sealed. Most runs have nothing.
 pub fn is_marked(run: &Run) -> bool {
     !run.protocol.redact.is_empty() || !run.marks.is_empty()

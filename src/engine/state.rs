@@ -421,6 +421,8 @@ pub struct Run {
     /// What is sealed beside what its protocol marks: what came sealed from a run above, and what an earlier version
     /// of its protocol marked.
     pub marks: Arc<Vec<Mark>>,
+    /// Marked values that were replaced since, each with its exact path: copies of them are sealed all the same.
+    pub replaced: Arc<Vec<(Mark, Value)>>,
     /// The concurrency limit that it was queued under.
     pub slot: Option<Slot>,
     /// It waits for room under that limit.

@@ -1,6 +1,6 @@
 //! The marked values that are known of a run, and what is a copy of one.
 
-use super::{ERASED, LEAST, LEAST_INSIDE, Lead, Mark, SEALED, leads, members, path_text};
+use super::{ERASED, LEAST, LEAST_INSIDE, Mark, SEALED, each_marked, leads, members, path_text};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -37,23 +37,14 @@ struct Needle {
 impl Secrets {
     /// Takes in the marked values of a value that stands at `root`.
     pub fn learn(&mut self, marks: &[&Mark], value: &Value, root: &[String]) {
-        self.descend(value, &leads(marks, root), &mut root.to_vec());
+        each_marked(value, &leads(marks, root), &mut root.to_vec(), &mut |lead, path, value| {
+            self.take(value, Source { path: path_text(path), exemption: lead.mark.exemption.clone() });
+        });
     }
 
-    fn descend(&mut self, value: &Value, leads: &[Lead<'_>], path: &mut Vec<String>) {
-        if leads.is_empty() {
-            return;
-        }
-        if let Some(whole) = leads.iter().find(|lead| lead.rest.is_empty()) {
-            let source = Source { path: path_text(path), exemption: whole.mark.exemption.clone() };
-            return self.take(value, source);
-        }
-        for (key, member) in members(value) {
-            let inner: Vec<Lead<'_>> = leads.iter().filter_map(|lead| lead.into(&key)).collect();
-            path.push(key);
-            self.descend(member, &inner, path);
-            path.pop();
-        }
+    /// Takes in a value that was marked at its exact path.
+    pub fn learn_replaced(&mut self, mark: &Mark, value: &Value) {
+        self.take(value, Source { path: path_text(&mark.path), exemption: mark.exemption.clone() });
     }
 
     fn take(&mut self, value: &Value, source: Source) {

@@ -16,6 +16,7 @@ pub fn shown(run: &Arc<Run>) -> Arc<Run> {
     let veil = Veil { marks: &marks, secrets: &secrets };
     let mut shown = Run::clone(run);
     shown.payload = veil.payload(&run.payload);
+    shown.replaced = Arc::default();
     veil.text(&mut shown.note);
     if let Some(ending) = &mut shown.ending {
         veil.text(&mut ending.reason);
@@ -47,6 +48,7 @@ pub fn secrets(run: &Run) -> Secrets {
 /// The same, added to what is known.
 pub fn learn_run(run: &Run, secrets: &mut Secrets) {
     let marks = marks(run);
+    run.replaced.iter().for_each(|(mark, value)| secrets.learn_replaced(mark, value));
     let mut learn = |payload: &Payload| {
         for (key, value) in payload {
             secrets.learn(&marks, value, std::slice::from_ref(key));

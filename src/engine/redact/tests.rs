@@ -178,3 +178,16 @@ fn what_a_version_marked_stays_sealed_when_the_run_moves_on() {
     after.protocol = Arc::new(Protocol::parse(&json!({"tasks": script()})).expect("valid"));
     assert_eq!(shown(&Arc::new(after)).payload["ssn"], "sealed");
 }
+
+#[test]
+fn copies_of_a_value_that_was_replaced_stay_sealed() {
+    let path = vec!["ssn".to_owned()];
+    let set = EventKind::ValueSet { path, value: json!("new-number"), reason: "so".to_owned(), via: None };
+    let payload = json!({"ssn": "old-number", "copy": "old-number"});
+    let run = run(json!(["payload.ssn"]), script(), payload, vec![recorded(None, set)]);
+    assert_eq!(Value::Object((*shown(&run).payload).clone()), json!({"ssn": "sealed", "copy": "sealed"}));
+    let done = EventKind::StepDone { result: json!(["old-number", "new-number"]) };
+    let both = [("/result/0", "payload.ssn"), ("/result/1", "payload.ssn")];
+    assert_eq!(sealed(&run, Some("a"), &done), pairs(&both));
+    assert!(!format!("{:?}", shown(&run)).contains("-number"));
+}
