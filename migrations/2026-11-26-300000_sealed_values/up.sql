@@ -55,7 +55,7 @@ CREATE TABLE redactions (
     -- How many disclosures were erased.
     erased        bigint,
     PRIMARY KEY (run_id, id),
-    CHECK ((status = 'pending') = (decided_by IS NULL) AND (decided_by IS NULL) = (decided_at IS NULL))
+    CHECK ((decided_by IS NULL) = (decided_at IS NULL) AND (decided_by IS NULL) = (decision IS NULL))
 );
 -- /acts/redactions/{id}, and all of them, newest first.
 CREATE UNIQUE INDEX redactions_by_id ON redactions (id);
