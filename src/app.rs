@@ -279,7 +279,8 @@ fn start_listener(
 ) -> anyhow::Result<JoinHandle<()>> {
     let (url, changes) = (database.app_url.clone(), scheduler.changes.clone());
     let (others, stopping) = (Arc::clone(&membership.others), stopping.clone());
-    Ok(thread("listener", move || listen::run(&url, &changes, &others, &stopping))?)
+    let runs = scheduler.run_cache();
+    Ok(thread("listener", move || listen::run(&url, &changes, &runs, &others, &stopping))?)
 }
 
 type Door = (ServerHandle, tokio::task::JoinHandle<std::io::Result<()>>);

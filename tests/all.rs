@@ -25,6 +25,7 @@ mod migration_of_runs;
 mod openapi;
 mod outage;
 mod overrides;
+mod redaction;
 mod rerun;
 mod returns;
 mod schedules;

@@ -8,6 +8,7 @@ mod groups;
 mod hostile;
 mod keyboard;
 mod live;
+mod redaction;
 mod replay;
 mod situations;
 mod walk;

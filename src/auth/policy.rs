@@ -154,6 +154,12 @@ pub enum Permission {
     ReadApprovals,
     /// Decide an approval.
     Decide,
+    /// Read what is sealed in a run. Every reading is recorded.
+    ReadSealed,
+    /// See what was asked to be erased.
+    ReadRedactions,
+    /// Ask that something sealed is erased, and decide what others asked.
+    Redact,
     /// See and export the activity log.
     ReadLog,
     /// See protocols (needed to start one).
@@ -181,7 +187,8 @@ impl Permission {
             Permission::ReadApprovals | Permission::ReadOverrides => {
                 &[Scope::ApprovalsDecide, Scope::RunsRead]
             }
-            Permission::Decide | Permission::Override => &[Scope::ApprovalsDecide],
+            Permission::Decide | Permission::Override | Permission::Redact => &[Scope::ApprovalsDecide],
+            Permission::ReadSealed | Permission::ReadRedactions => &[Scope::ApprovalsDecide, Scope::LogRead],
             Permission::ReadLog => &[Scope::LogRead],
             Permission::ReadProtocols => &[Scope::RunsRead, Scope::ProtocolsWrite],
             Permission::WriteProtocols | Permission::ReadActions => &[Scope::ProtocolsWrite, Scope::Admin],
@@ -192,7 +199,7 @@ impl Permission {
     /// The role that must be held beside the scope, where the scope alone says too little.
     pub fn role(self) -> Option<Role> {
         match self {
-            Permission::SteerRun | Permission::Override => Some(Role::Supervisor),
+            Permission::SteerRun | Permission::Override | Permission::Redact => Some(Role::Supervisor),
             Permission::MigrateRun => Some(Role::Admin),
             Permission::StartRun
             | Permission::SendEvent
@@ -203,6 +210,8 @@ impl Permission {
             | Permission::ReadApprovals
             | Permission::ReadOverrides
             | Permission::Decide
+            | Permission::ReadSealed
+            | Permission::ReadRedactions
             | Permission::ReadLog
             | Permission::ReadProtocols
             | Permission::WriteProtocols

@@ -3,6 +3,7 @@
 use super::event::Via;
 use super::ids::{ApprovalId, InstanceId, OverrideId, RunId, StepPath};
 use super::protocol::Protocol;
+use super::redact::Mark;
 use super::state::{
     Choice, Lineage, OverrideAction, OverrideChoice, Parent, Payload, ProtocolRef, RunStatus,
 };
@@ -41,6 +42,8 @@ pub struct StartRun {
     pub started_by: Option<String>,
     pub parent: Option<Parent>,
     pub rerun: Option<Rerun>,
+    /// What is sealed beside what the protocol marks.
+    pub redact: Vec<Mark>,
 }
 
 /// What a rerun begins with beside the rest.
@@ -71,7 +74,15 @@ pub enum Command {
     /// An outside event for a step that waits for it.
     ReceiveEvent { step: StepPath, event: i64, payload: Value },
     /// A sub-run is over.
-    SubrunEnded { step: StepPath, run: RunId, outcome: RunStatus, payload: Payload, note: Option<String> },
+    SubrunEnded {
+        step: StepPath,
+        run: RunId,
+        outcome: RunStatus,
+        payload: Payload,
+        /// What is sealed in that payload.
+        redact: Vec<Mark>,
+        note: Option<String>,
+    },
     /// There is room under the concurrency limit.
     AdmitRun,
     /// A person decided an approval.

@@ -2,6 +2,7 @@
 
 use super::ids::{ApprovalId, InstanceId, OverrideId, RunId, StepPath};
 use super::protocol::{Approvers, Join};
+use super::redact::Mark;
 use super::seating::Filled;
 use super::state::{
     Choice, OverrideAction, OverrideChoice, Parent, Payload, ProtocolRef, RunStatus, Slot, StepStatus,
@@ -58,6 +59,9 @@ pub enum EventKind {
         /// Of a rerun.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// What is sealed beside what the protocol marks: it came sealed from the run above.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        redact: Vec<Mark>,
         /// It waits for room under this limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         slot: Option<Slot>,
@@ -251,6 +255,9 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },
+    /// What a run that this one started brings back is sealed there, and so it is here.
+    #[serde(rename = "run.marked")]
+    RunMarked { from: RunId, redact: Vec<Mark> },
     #[serde(rename = "override.filed")]
     OverrideFiled {
         #[serde(rename = "override")]
@@ -326,6 +333,7 @@ impl EventKind {
             EventKind::RunEnding { .. } => "run.ending",
             EventKind::ValueSet { .. } => "run.value_set",
             EventKind::RunMigrated { .. } => "run.migrated",
+            EventKind::RunMarked { .. } => "run.marked",
             EventKind::OverrideFiled { .. } => "override.filed",
             EventKind::OverrideDecided { .. } => "override.decided",
             EventKind::RunClosed { .. } => "run.closed",
@@ -366,6 +374,7 @@ impl EventKind {
             | EventKind::CancelRequested { .. }
             | EventKind::ValueSet { .. }
             | EventKind::RunMigrated { .. }
+            | EventKind::RunMarked { .. }
             | EventKind::OverrideDecided { .. } => None,
         }
     }

@@ -56,6 +56,7 @@ pub mod expression;
 pub mod ids;
 pub mod json;
 pub mod protocol;
+pub mod redact;
 pub mod retry;
 pub mod scope;
 pub mod seating;

@@ -2,6 +2,7 @@
 
 use super::ids::{ApprovalId, InstanceId, OverrideId, RunId, StepPath};
 use super::protocol::{Approvers, Protocol, WhenFull};
+use super::redact::Mark;
 use super::seating::{Filled, Seating};
 use super::steps::Steps;
 use chrono::{DateTime, Utc};
@@ -454,6 +455,11 @@ pub struct Run {
     pub before: Option<Arc<Lineage>>,
     /// Salt of the step checksums. None: erased.
     pub salt: Option<[u8; 32]>,
+    /// What is sealed beside what its protocol marks: what came sealed from a run above, and what an earlier version
+    /// of its protocol marked.
+    pub marks: Arc<Vec<Mark>>,
+    /// Marked values that were replaced since, each with its exact path: copies of them are sealed all the same.
+    pub replaced: Arc<Vec<(Mark, Value)>>,
     /// The concurrency limit that it was queued under.
     pub slot: Option<Slot>,
     /// It waits for room under that limit.

@@ -37,7 +37,7 @@ impl RunCache {
     /// The run as it is committed now: from memory when that is the stored version.
     pub fn load(&self, connection: &mut Connection, id: RunId) -> Result<Option<Loaded>, StoreError> {
         if let Some(known) = self.get(id)
-            && runs::version(connection, id)? == Some(known.run.version)
+            && runs::state(connection, id)? == Some(known.state())
         {
             return Ok(Some(known));
         }
@@ -67,8 +67,8 @@ impl RunCache {
                 runs.clear();
             }
         }
-        let known = runs.get(&loaded.run.id).map_or(0, |known| known.run.version);
-        if loaded.run.version >= known {
+        let known = runs.get(&loaded.run.id).map_or((0, 0), Loaded::state);
+        if loaded.state() >= known {
             runs.insert(loaded.run.id, loaded);
         }
     }

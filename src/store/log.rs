@@ -1,5 +1,6 @@
 //! The activity log, read: one run's entries, the filtered log page by page, all of it in order.
 
+use super::disclosures;
 use super::error::StoreError;
 use super::schema::activity_log;
 use crate::audit::chain::Stored;
@@ -72,8 +73,16 @@ impl From<Row> for Stored {
             leaf: row.leaf,
             leaf_hash: row.leaf_hash,
             beside: row.beside,
+            disclosures: Some(Vec::new()),
         }
     }
+}
+
+/// The entries of these rows, with what is sealed in them. Without sealed values nothing more is read.
+fn with_disclosures(connection: &mut PgConnection, rows: Vec<Row>) -> Result<Vec<Stored>, StoreError> {
+    let mut entries: Vec<Stored> = rows.into_iter().map(Stored::from).collect();
+    disclosures::attach(connection, &mut entries)?;
+    Ok(entries)
 }
 
 /// What a reader asked for. Empty: everything.
@@ -126,7 +135,7 @@ pub fn of_run(
         .limit(limit)
         .select(COLUMNS)
         .load(connection)?;
-    Ok(rows.into_iter().map(Stored::from).collect())
+    with_disclosures(connection, rows)
 }
 
 /// One page of the filtered log, from after `cursor`.
@@ -152,7 +161,7 @@ pub fn page(
         }
     };
     let rows: Vec<Row> = query.select(COLUMNS).load(connection)?;
-    Ok(rows.into_iter().map(Stored::from).collect())
+    with_disclosures(connection, rows)
 }
 
 /// How many entries the filter finds, at most [`COUNTED`] and one: the log has no end.
@@ -187,7 +196,7 @@ pub fn in_chain_order(
         query = query.filter(past);
     }
     let rows: Vec<Row> = query.select(COLUMNS).load(connection)?;
-    Ok(rows.into_iter().map(Stored::from).collect())
+    with_disclosures(connection, rows)
 }
 
 type Condition = Box<dyn BoxableExpression<activity_log::table, Pg, SqlType = Bool>>;

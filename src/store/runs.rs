@@ -27,6 +27,15 @@ const FOLD_PAGE: i64 = 5_000;
 pub struct Loaded {
     pub run: Arc<Run>,
     pub head: Hash,
+    /// How often something of it was erased.
+    pub erasures: i32,
+}
+
+impl Loaded {
+    /// Where it stands in the database.
+    pub fn state(&self) -> (u64, i32) {
+        (self.run.version, self.erasures)
+    }
 }
 
 /// A run by folding its log. None: there is no such run.
@@ -35,8 +44,10 @@ pub fn load(
     id: RunId,
     protocols: &ProtocolCache,
 ) -> Result<Option<Loaded>, StoreError> {
+    let erasures: Option<i32> = runs::table.find(id.0).select(runs::erasures).first(connection).optional()?;
+    let Some(erasures) = erasures else { return Ok(None) };
     let folded = fold(connection, id, protocols, None, u64::MAX, &mut |_| {})?;
-    Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head }))
+    Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head, erasures }))
 }
 
 /// A run as it was after this entry, or after its last: folded from its log, or on from an earlier moment of it. `passed`
@@ -129,9 +140,22 @@ impl Beginning {
 pub fn recorded(stored: &Stored) -> Result<Recorded, StoreError> {
     let damaged =
         |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
-    let opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
-    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail)
-        .map_err(damaged)?;
+    let mut opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
+    opened.disclose(stored.disclosures.as_deref().unwrap_or_default()).map_err(damaged)?;
+    event_of(opened).map_err(damaged)
+}
+
+/// The event of an entry as it is shown to somebody who may not see what is sealed in it.
+pub fn veiled(stored: &Stored) -> Result<Recorded, StoreError> {
+    let damaged =
+        |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
+    let mut opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
+    opened.veil(stored.disclosures.as_deref().unwrap_or_default()).map_err(damaged)?;
+    event_of(opened).map_err(damaged)
+}
+
+fn event_of(opened: Opened) -> Result<Recorded, String> {
+    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail)?;
     let step = opened.step.as_deref().map(StepPath::from_log);
     Ok(Recorded { at: opened.at, actor: opened.actor, event: Event { step, attempt: opened.attempt, kind } })
 }
@@ -148,6 +172,13 @@ pub fn versions(connection: &mut PgConnection, ids: &[RunId]) -> Result<HashMap<
     let found = runs::table.filter(runs::run_id.eq_any(ids)).select((runs::run_id, runs::version));
     let found: Vec<(i64, i64)> = found.load(connection)?;
     Ok(found.into_iter().map(|(id, version)| (RunId(id), version as u64)).collect())
+}
+
+/// The version of a run, and how often something of it was erased.
+pub fn state(connection: &mut PgConnection, id: RunId) -> Result<Option<(u64, i32)>, StoreError> {
+    let state = runs::table.find(id.0).select((runs::version, runs::erasures));
+    let state: Option<(i64, i32)> = state.first(connection).optional()?;
+    Ok(state.map(|(version, erasures)| (version as u64, erasures)))
 }
 
 /// The status that the projection shows.

@@ -11,7 +11,7 @@ use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::sequencer::Sealing;
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::error::StoreError;
-use crate::store::{Connection, Pool};
+use crate::store::{Connection, Pool, notices, redactions};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -123,6 +123,19 @@ impl Site {
             Ok((done, told.map(|(type_name, detail)| entry(&who, type_name, detail))))
         };
         self.read(move |connection| agency.record_in(connection, tell)).await
+    }
+
+    /// Something of a run was erased: nothing of its lineage stays in memory, here or in the other instances.
+    ///
+    /// # Errors
+    /// 503
+    pub async fn forget(&self, run: i64) -> Result<(), AppError> {
+        let scheduler = self.scheduler.clone();
+        self.read(move |connection| {
+            scheduler.forget(&redactions::lineage_of(connection, run)?);
+            notices::notify(connection)
+        })
+        .await
     }
 
     /// Does something with a connection, off the async threads.

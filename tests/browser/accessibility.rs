@@ -136,6 +136,8 @@ async fn pages_of_every_situation_are_accessible() {
         format!("/runs/{stopped}"),
         "/overrides".to_owned(),
         "/overrides?tab=history".to_owned(),
+        "/redactions".to_owned(),
+        "/redactions?tab=history".to_owned(),
         format!("/overrides/{filed}"),
         "/schedules".to_owned(),
         "/protocols".to_owned(),

@@ -129,7 +129,8 @@ pub fn result(path: &StepPath) -> Value {
 fn subrun_ended(path: &StepPath, step: &Step, outcome: RunStatus) -> Move {
     let payload = result(path).as_object().cloned().unwrap_or_default();
     let (run, note) = (step.subrun.unwrap_or(RunId(0)), Some("it went as it went".to_owned()));
-    let command = Command::SubrunEnded { step: path.clone(), run, outcome, payload, note };
+    let command =
+        Command::SubrunEnded { step: path.clone(), run, outcome, payload, redact: Vec::new(), note };
     Move { command, by: SYSTEM }
 }
 
@@ -271,6 +272,7 @@ fn stale(world: &mut World, run: &Run, choices: &mut Choices<'_>) -> Move {
             run: RunId(1),
             outcome: RunStatus::Completed,
             payload: serde_json::Map::new(),
+            redact: Vec::new(),
             note: None,
         },
         10 => Command::RetryStep { step, reason },

@@ -357,7 +357,14 @@ fn a_sub_run_that_fails_fails_its_step() {
     let mut played = run_of(json!([{"id": "a", "type": "protocol", "uses": "child"}]));
     let run = played.run.step("a").and_then(|step| step.subrun).expect("a sub-run was started");
     let (outcome, note) = (RunStatus::Failed, Some("no".to_owned()));
-    let ended = Command::SubrunEnded { step: path("a"), run, outcome, payload: serde_json::Map::new(), note };
+    let ended = Command::SubrunEnded {
+        step: path("a"),
+        run,
+        outcome,
+        payload: serde_json::Map::new(),
+        redact: Vec::new(),
+        note,
+    };
     played.carries_out(ended, SYSTEM);
     assert_eq!(played.run.status, RunStatus::Failed);
 }

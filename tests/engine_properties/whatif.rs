@@ -23,7 +23,7 @@ pub fn told(played: &Played, version: ProtocolRef, protocol: Arc<Protocol>) -> R
         .collect();
     let tape = Tape { run: played.run.id, salt: [1; 32], events: &played.events, versions: &versions };
     let called = format!("version {}", version.version);
-    let today = Today { catalog: &Registered, roles: &|name| actor(name).roles };
+    let today = Today { catalog: &Registered, person: &|name| actor(name) };
     what_if(&tape, &Other { version, protocol, called }, &today).expect("it can begin")
 }
 

@@ -122,6 +122,7 @@ impl World {
             started_by: None,
             parent: None,
             rerun,
+            redact: Vec::new(),
         };
         self.with(&actor(STARTER), &Registered, |context| start(command, context))
             .expect("a generated run can start")

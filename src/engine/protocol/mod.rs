@@ -17,6 +17,7 @@ pub use place::Place;
 pub use schema::JSON_SCHEMA;
 
 use super::expression::{Expression, Template};
+use super::redact::Mark;
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::Value;
@@ -29,6 +30,10 @@ pub const MAX_TASKS: usize = 10_000;
 pub const MAX_GROUP_DEPTH: usize = 8;
 /// The longest key of an event or of a concurrency limit, in characters.
 pub const MAX_KEY: usize = 500;
+/// The most paths that a protocol may mark as sealed.
+pub const MAX_MARKS: usize = 100;
+/// The most keys in such a path.
+pub const MAX_MARK_DEPTH: usize = 20;
 /// The most items that a `for_each` goes over.
 pub const MAX_ITEMS: usize = 10_000;
 
@@ -52,6 +57,8 @@ pub struct Protocol {
     pub input: Option<Value>,
     pub schedule: Option<Schedule>,
     pub concurrency: Option<Concurrency>,
+    /// What is sealed: the marked paths, and where their values go when a group is done.
+    pub redact: Vec<Mark>,
     pub tasks: Vec<Arc<Task>>,
     /// Every task by its id, those inside groups too.
     places: HashMap<String, Place>,

@@ -3,9 +3,10 @@
 use super::Tape;
 use super::reading::at_once;
 use super::record::version;
-use crate::engine::command::{Command, TimerKind};
-use crate::engine::event::{EventKind, Recorded};
+use crate::engine::command::{Command, Fault, TimerKind};
+use crate::engine::event::{Event, EventKind, Recorded};
 use crate::engine::ids::{RunId, StepPath};
+use crate::engine::redact::Mark;
 use crate::engine::state::{Choice, Payload, Run, RunStatus, Step, Waits};
 
 /// The commands that may have led to the entries ahead, with the entry that tells by whom.
@@ -16,7 +17,10 @@ pub fn candidates<'e>(run: &Run, ahead: &'e [Recorded], tape: &Tape<'_>) -> Vec<
             let found = run.steps.get(step).map(AsRef::as_ref);
             of_step(step, found, ahead)
         }
-        None => of_run(first, tape),
+        None => match &first.event.kind {
+            EventKind::RunMarked { from, redact } => of_sealed_subrun(run, *from, redact, ahead),
+            _ => of_run(first, tape),
+        },
     };
     let mut said: Vec<(Command, &Recorded)> = commands.into_iter().map(|command| (command, first)).collect();
     if matches!(first.event.kind, EventKind::StepCancelled { .. }) {
@@ -54,6 +58,23 @@ fn around<'e>(run: &Run, ahead: &'e [Recorded]) -> Vec<(Command, &'e Recorded)> 
     said
 }
 
+/// A sub-run brought back what is sealed: its marks come first, then its result.
+fn of_sealed_subrun(run: &Run, from: RunId, marks: &[Mark], ahead: &[Recorded]) -> Vec<Command> {
+    let Some(Recorded {
+        event: Event { step: Some(step), kind: EventKind::StepDone { result }, .. }, ..
+    }) = ahead.get(1)
+    else {
+        return Vec::new();
+    };
+    let Some(task) = run.protocol.task(step) else { return Vec::new() };
+    // As they stood in the sub-run: without the key under which the step saves.
+    let inside = marks.iter().filter(|mark| mark.path.first() == Some(&task.saves));
+    let redact = inside.map(|mark| Mark { path: mark.path[1..].to_vec(), exemption: mark.exemption.clone() });
+    let payload = result.as_object().cloned().unwrap_or_default();
+    let (step, outcome) = (step.clone(), RunStatus::Completed);
+    vec![Command::SubrunEnded { step, run: from, outcome, payload, redact: redact.collect(), note: None }]
+}
+
 fn of_run(first: &Recorded, tape: &Tape<'_>) -> Vec<Command> {
     let command = match first.event.kind.clone() {
         EventKind::RunAdmitted {} => Command::AdmitRun,
@@ -89,7 +110,8 @@ fn of_step(path: &StepPath, found: Option<&Step>, ahead: &[Recorded]) -> Vec<Com
             Some(Step { subrun: Some(run), .. }) => {
                 let payload = result.as_object().cloned().unwrap_or_default();
                 let (run, outcome) = (*run, RunStatus::Completed);
-                vec![Command::SubrunEnded { step: step(), run, outcome, payload, note: None }]
+                let redact = Vec::new();
+                vec![Command::SubrunEnded { step: step(), run, outcome, payload, redact, note: None }]
             }
             Some(Step { waits: Some(Waits::Time { .. }), .. }) => vec![timer(TimerKind::Wait)],
             _ => vec![
@@ -103,7 +125,9 @@ fn of_step(path: &StepPath, found: Option<&Step>, ahead: &[Recorded]) -> Vec<Com
                 Command::FailStep { step, attempt, error, retryable: true, retry_after }
             };
             let after = Some(retry_at - ahead[0].at);
-            vec![timer(TimerKind::MaxMinutes), fail(None), fail(after), timer(TimerKind::Retry)]
+            let fault = Fault { error: error.clone(), retryable: true };
+            let called_back = Command::CallBack { step: step(), outcome: Err(fault) };
+            vec![timer(TimerKind::MaxMinutes), fail(None), fail(after), timer(TimerKind::Retry), called_back]
         }
         EventKind::StepFailed { error, retryable } => {
             let mut said = ends_of_subrun(path, found, &error);
@@ -111,7 +135,10 @@ fn of_step(path: &StepPath, found: Option<&Step>, ahead: &[Recorded]) -> Vec<Com
             said.push(timer(TimerKind::Retry));
             let fail = error.clone();
             said.push(Command::FailStep { step: step(), attempt, error: fail, retryable, retry_after: None });
-            said.push(Command::CallBack { step: step(), outcome: Err(error) });
+            for retryable in [false, true] {
+                let fault = Fault { error: error.clone(), retryable };
+                said.push(Command::CallBack { step: step(), outcome: Err(fault) });
+            }
             said
         }
         EventKind::StepRetried { reason, .. } => vec![Command::RetryStep { step: step(), reason }],
@@ -147,6 +174,7 @@ fn ends_of_subrun(path: &StepPath, found: Option<&Step>, error: &str) -> Vec<Com
         run,
         outcome,
         payload: Payload::new(),
+        redact: Vec::new(),
         note: note.clone(),
     };
     [RunStatus::Failed, RunStatus::Rejected, RunStatus::Cancelled]

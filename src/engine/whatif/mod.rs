@@ -16,7 +16,7 @@ mod reading;
 mod record;
 mod simulation;
 
-use super::command::{Catalog, Rejection};
+use super::command::{Actor, Catalog, Rejection};
 use super::event::Recorded;
 use super::ids::{RunId, StepPath};
 use super::protocol::{Protocol, Wait, Work};
@@ -47,7 +47,7 @@ pub struct Other {
 /// besides those that they acted in.
 pub struct Today<'a> {
     pub catalog: &'a dyn Catalog,
-    pub roles: &'a dyn Fn(&str) -> Vec<String>,
+    pub person: &'a dyn Fn(&str) -> Actor,
 }
 
 /// Where another version would have gone differently.

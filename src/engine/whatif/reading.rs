@@ -90,8 +90,9 @@ fn taken_over(events: &[Recorded]) -> Option<Lineage> {
 /// How the run was begun.
 pub fn beginning<'t>(tape: &Tape<'t>, before: Option<Arc<Lineage>>) -> Option<(StartRun, &'t Recorded)> {
     let first = tape.events.first()?;
-    let EventKind::RunQueued { protocol, payload, lineage, started_by, parent, rerun_of, reason, .. } =
-        first.event.kind.clone()
+    let EventKind::RunQueued {
+        protocol, payload, redact, lineage, started_by, parent, rerun_of, reason, ..
+    } = first.event.kind.clone()
     else {
         return None;
     };
@@ -102,6 +103,7 @@ pub fn beginning<'t>(tape: &Tape<'t>, before: Option<Arc<Lineage>>) -> Option<(S
         protocol: version(tape.versions, &protocol)?,
         protocol_ref: protocol,
         payload,
+        redact,
         salt: tape.salt,
         started_by,
         parent,
@@ -155,15 +157,21 @@ impl Reader<'_, '_> {
         None
     }
 
-    /// Whoever said it, with the roles that they hold today and the one that they acted in.
+    /// Whoever said it, with the roles and groups that they have today and the one that they acted in.
     fn actor(&self, recorded: &Recorded) -> Actor {
         let name = recorded.actor.clone();
-        let mut roles = (self.today.roles)(&name);
+        let mut actor = (self.today.person)(&name);
         let (acted_as, via) = acted_as(&recorded.event.kind);
-        roles.extend(acted_as.filter(|role| *role != name && !roles.contains(role)));
-        let mut actor = Actor::system();
-        (actor.name, actor.roles, actor.via) = (name, roles, via);
-        actor
+        match acted_as.as_deref().map(|acted| (acted.strip_prefix("group:"), acted)) {
+            Some((Some(group), _)) if !actor.groups.iter().any(|held| held == group) => {
+                actor.groups.push(group.to_owned());
+            }
+            Some((None, role)) if role != name && !actor.roles.iter().any(|held| held == role) => {
+                actor.roles.push(role.to_owned());
+            }
+            Some(_) | None => {}
+        }
+        Actor { name, via, ..actor }
     }
 }
 

@@ -15,9 +15,8 @@ use std::collections::HashMap;
 /// The events of these members that concern a step, each with its run.
 fn of_steps<'a>(members: &'a [&Member]) -> impl Iterator<Item = (&'a Run, &'a StepPath, &'a Recorded)> {
     let events =
-        members.iter().flat_map(|member| member.events.iter().map(move |recorded| (member, recorded)));
-    events
-        .filter_map(|(member, recorded)| Some((member.run.as_ref(), recorded.event.step.as_ref()?, recorded)))
+        members.iter().flat_map(|member| member.told_events().iter().map(move |recorded| (member, recorded)));
+    events.filter_map(|(member, recorded)| Some((member.told_run(), recorded.event.step.as_ref()?, recorded)))
 }
 
 pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {

@@ -8,17 +8,18 @@ use crate::engine::command::Command;
 use crate::engine::decide::migrate::{self, Preview};
 use crate::engine::ids::{RunId, StepPath};
 use crate::engine::protocol::Protocol;
+use crate::engine::redact::shown;
 use crate::engine::state::{ProtocolRef, Run};
 use crate::store::protocols;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// A run, for somebody who may see it.
+/// A run, for somebody who may see it; what is sealed in it is left out.
 ///
 /// # Errors
 /// 404, 403.
 pub async fn read_run(site: &Site, who: &Principal, id: i64) -> Result<Arc<Run>, AppError> {
-    permitted(site, who, id, Permission::ReadRun).await
+    Ok(shown(&permitted(site, who, id, Permission::ReadRun).await?))
 }
 
 /// Stops a run.

@@ -4,12 +4,15 @@
 use super::super::authoring::{Own, check_definition};
 use super::super::problem::AppError;
 use super::super::site::Site;
+use super::refused::plain_refusal;
 use super::runs::{permitted, version_of};
 use crate::auth::policy::{Permission, Principal, Resource, Role};
 use crate::engine::apply::pinned;
+use crate::engine::command::Actor;
 use crate::engine::event::Recorded;
 use crate::engine::ids::RunId;
 use crate::engine::protocol::Protocol;
+use crate::engine::redact::{self, Secrets};
 use crate::engine::state::{ProtocolRef, Run};
 use crate::engine::whatif::{Other, Report, Tape, Today, what_if};
 use crate::scheduler::Scheduler;
@@ -68,16 +71,19 @@ pub async fn ask_what_if(site: &Site, who: &Principal, id: i64, instead: Instead
     }
     let (scheduler, until) = (site.scheduler.clone(), run.version);
     let record = site.read(move |connection| Record::read(connection, &scheduler, RunId(id), until)).await?;
+    let real = site.scheduler.look(RunId(id)).await.map_err(|refused| plain_refusal(&refused))?;
+    let sealed = redact::secrets(&real);
     let catalog = site.scheduler.catalog.current();
     let version = (!other.is_draft).then_some(other.other.version.version);
     let protocol = Arc::clone(&other.other.protocol);
     let told = actix_web::web::block(move || {
         let tape = Tape { run: RunId(id), salt, events: &record.events, versions: &record.versions };
-        let roles = |name: &str| record.roles.get(name).cloned().unwrap_or_default();
-        what_if(&tape, &other.other, &Today { catalog: catalog.as_ref(), roles: &roles })
+        let person = |name: &str| record.people.get(name).cloned().unwrap_or_else(Actor::system);
+        what_if(&tape, &other.other, &Today { catalog: catalog.as_ref(), person: &person })
     });
     let report = told.await.map_err(AppError::internal)?;
-    let report = report.map_err(|refusal| conflict(format!("It could not begin: {refusal}")))?;
+    let mut report = report.map_err(|refusal| conflict(format!("It could not begin: {refusal}")))?;
+    veil(&mut report, &sealed);
     let detail = json!({
         "run_id": run.id,
         "protocol": run.protocol_ref.id,
@@ -86,6 +92,14 @@ pub async fn ask_what_if(site: &Site, who: &Principal, id: i64, instead: Instead
     });
     site.record(who, "run.what_if", detail).await?;
     Ok(Told { run, version, protocol, report })
+}
+
+/// What was told again are the true values: a sentence that repeats one that is sealed says only that.
+fn veil(report: &mut Report, sealed: &Secrets) {
+    for difference in report.differences.iter_mut().filter(|difference| sealed.copied_in(&difference.message))
+    {
+        "It differs here in what is sealed.".clone_into(&mut difference.message);
+    }
 }
 
 struct Asked {
@@ -123,7 +137,7 @@ async fn draft(
 struct Record {
     events: Vec<Recorded>,
     versions: HashMap<(i64, i32), Arc<Protocol>>,
-    roles: HashMap<String, Vec<String>>,
+    people: HashMap<String, Actor>,
 }
 
 impl Record {
@@ -151,12 +165,14 @@ impl Record {
             }
         }
         let names: BTreeSet<&str> = events.iter().map(|recorded| recorded.actor.as_str()).collect();
-        let mut roles = HashMap::new();
+        let mut people = HashMap::new();
         for name in names {
-            let role = users::get(connection, name)?.and_then(|user| Role::parse(&user.role));
-            let held = role.map_or(&[][..], Role::holds);
-            roles.insert(name.to_owned(), held.iter().map(|role| role.as_str().to_owned()).collect());
+            let Some(user) = users::get(connection, name)? else { continue };
+            let held = Role::parse(&user.role).map_or(&[][..], Role::holds);
+            let roles = held.iter().map(|role| role.as_str().to_owned()).collect();
+            let person = Actor { name: name.to_owned(), roles, groups: user.groups, via: None };
+            people.insert(name.to_owned(), person);
         }
-        Ok(Record { events, versions, roles })
+        Ok(Record { events, versions, people })
     }
 }

@@ -30,6 +30,8 @@ pub struct Approval {
     pub application: Vec<Fact>,
     pub letter: Option<String>,
     /// Everything else that earlier steps found: title and rows.
+    /// Where what is sealed in the run is read. None: nothing is, or the viewer may not.
+    pub sealed_href: Option<String>,
     pub evidence: Vec<Evidence>,
     /// What there is to know about the question itself: asked again, how many approved so far, escalated.
     pub notes: Vec<String>,

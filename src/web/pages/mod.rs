@@ -26,6 +26,7 @@ pub mod plan;
 pub mod protocol;
 pub mod protocols;
 pub mod reading;
+pub mod redactions;
 pub mod replay;
 pub mod report;
 pub mod rerun;

@@ -63,6 +63,8 @@ pub struct Run {
     pub earlier: Option<u64>,
     pub entries: Vec<Entry>,
     pub payload: Vec<Fact>,
+    /// What was erased, or is asked to be, in a sentence each.
+    pub redactions: Vec<Origin>,
     pub acts: Acts,
 }
 

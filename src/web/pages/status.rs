@@ -145,6 +145,11 @@ impl Status {
         Status::new(StatusKind::Ended, "Taken back")
     }
 
+    /// A sealed value that is gone for good.
+    pub fn erased() -> Status {
+        Status::new(StatusKind::Ended, "Erased")
+    }
+
     /// An override whose values the run went on with.
     pub fn modified() -> Status {
         Status::new(StatusKind::Done, "Changed")

@@ -137,6 +137,10 @@ pub fn odd_values() -> Vec<Value> {
         json!({"backoff_seconds": 90, "max_backoff_seconds": 60}),
         json!({"id": "new", "type": "script"}),
         json!([{"id": "new", "type": "script"}]),
+        json!(["payload.a", {"path": "payload.b.*"}]),
+        json!(["payload.a", "payload.a.b"]),
+        json!(["payload", 1]),
+        json!([{"path": "payload.a", "exemption": ""}]),
         json!([[{"id": "new", "type": "wait", "minutes": 3}], {"id": "newer", "type": "hitl"}]),
     ]);
     values
@@ -183,6 +187,8 @@ pub fn field_names() -> Vec<&'static str> {
         "redact",
         "slots",
         "count",
+        "path",
+        "exemption",
         "cron",
         "time_zone",
         "payload",

@@ -27,6 +27,8 @@ pub fn heads() -> Vec<Value> {
             "missed": "run_once", "overlap": "wait"}}),
         json!({"concurrency": {"key": "${payload.office}", "limit": 3}}),
         json!({"concurrency": {"key": "all", "limit": 1.0, "when_full": "refuse"}}),
+        json!({"redact": []}),
+        json!({"redact": ["payload.applicant.ssn", {"path": "payload.parties.*.born", "exemption": "b(6)"}]}),
     ]
 }
 

@@ -4,10 +4,11 @@ use super::rows::approval_status;
 use super::run_acts::reason_problem;
 use super::sent::{Form, Sent};
 use super::visit::{Visit, id, page, page_with, see_other};
-use crate::auth::policy::Principal;
+use crate::auth::policy::{Permission, Principal};
 use crate::engine::command::Rejection;
 use crate::engine::ids::{ApprovalId, StepPath};
 use crate::engine::protocol::{Hitl, OnReject, Work};
+use crate::engine::redact;
 use crate::engine::state::{Choice, Payload, Run, RunStatus, StepStatus};
 use crate::store::approvals::ApprovalRow;
 use crate::web::acts;
@@ -293,6 +294,7 @@ impl Page {
         let answer = answer.unwrap_or_else(|| Answer::Open(self.form(&visit.who, &typed)));
         let Page { row, run } = self;
         let found = plan::evidence(&run, &StepPath::from_log(&row.step));
+        let sealed = redact::is_marked(&run) && visit.may(Permission::ReadSealed);
         let others = found.others.into_iter().map(|(title, facts)| Evidence { title, facts });
         Ok(Approval {
             chrome: visit.chrome(&row.title, "/approvals").await?,
@@ -310,6 +312,7 @@ impl Page {
             application: found.application,
             letter: found.letter,
             evidence: others.collect(),
+            sealed_href: sealed.then(|| format!("/runs/{}/sealed", row.run_id)),
             notes,
             votes: votes(&row),
             answer,

@@ -14,6 +14,8 @@ mod override_new;
 mod overrides;
 mod pairs;
 mod protocols;
+mod redaction_new;
+mod redactions;
 mod replay;
 mod rerun;
 mod rows;
@@ -22,6 +24,7 @@ mod run_acts;
 mod run_new;
 mod runs;
 mod schedules;
+mod sealed;
 mod sent;
 mod sign_in;
 mod targets;
@@ -65,6 +68,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/overrides", get().to(overrides::index))
         .route("/overrides/{id}", get().to(overrides::show))
         .route("/overrides/{id}", post().to(overrides::decide))
+        .route("/runs/{id}/sealed", get().to(sealed::show))
+        .route("/runs/{id}/sealed", post().to(sealed::read))
+        .route("/runs/{id}/redaction", get().to(redaction_new::show))
+        .route("/runs/{id}/redaction", post().to(redaction_new::create))
+        .route("/redactions", get().to(redactions::index))
+        .route("/redactions/{id}", get().to(redactions::show))
+        .route("/redactions/{id}", post().to(redactions::decide))
         .route("/approvals", get().to(approvals::index))
         .route("/approvals/live", get().to(approvals::live))
         .route("/approvals/{id}", get().to(approval::show))

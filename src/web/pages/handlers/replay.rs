@@ -5,6 +5,7 @@ use super::run;
 use super::sent::{Sent, address};
 use super::visit::{Visit, id, page};
 use crate::auth::policy::Permission;
+use crate::engine::redact;
 use crate::engine::state::Run;
 use crate::store::tape::{self, Idle};
 use crate::store::{Connection, error::StoreError, log};
@@ -141,6 +142,7 @@ fn view(
 ) -> Result<Option<Replay>, StoreError> {
     let now = &asked.now;
     let Some(then) = site.scheduler.at(connection, now.id, asked.at)? else { return Ok(None) };
+    let then = redact::shown(&then);
     let line = Line::read(connection, now)?;
     let scene = scene(connection, asked, &then, &line)?;
     let (marks, more_marks) = if asked.alone { (Vec::new(), None) } else { marks(connection, asked, &line)? };

@@ -73,7 +73,7 @@ pub fn approvals(
 ) -> Result<Vec<ApprovalRow>, StoreError> {
     let mut finished = Vec::with_capacity(rows.len());
     for row in rows {
-        let run = scheduler.load(connection, RunId(row.run_id))?.map(|loaded| loaded.run);
+        let run = scheduler.load_shown(connection, RunId(row.run_id))?;
         let pending = row.status == "pending";
         let barred = approvers::bar(who, &row.approvers(), row.four_eyes, &row.run_starter)
             .or_else(|| approvers::not_needed(who, &row));

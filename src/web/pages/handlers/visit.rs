@@ -23,12 +23,13 @@ use std::pin::Pin;
 const NOTICE: &str = "notice";
 
 /// The pages that the navigation leads to, with what one must hold to be shown the way.
-const PLACES: [(&str, &str, Permission); 10] = [
+const PLACES: [(&str, &str, Permission); 11] = [
     ("/", "Home", Permission::ReadRun),
     ("/runs", "Runs", Permission::ReadRun),
     ("/approvals", "Approvals", Permission::ReadApprovals),
     ("/overrides", "Overrides", Permission::ReadOverrides),
     ("/log", "Activity log", Permission::ReadLog),
+    ("/redactions", "Erasures", Permission::ReadRedactions),
     ("/protocols", "Protocols", Permission::ReadProtocols),
     ("/schedules", "Schedules", Permission::ReadProtocols),
     ("/actions", "Actions", Permission::ReadActions),

@@ -65,6 +65,7 @@ fn approval(answer: Answer, risk: RiskLevel) -> Approval {
         assessment: Some(assessment(risk)),
         application: facts::of(&application()),
         letter: Some(LETTER.to_owned()),
+        sealed_href: Some("/runs/9001/sealed".to_owned()),
         evidence: vec![Evidence {
             title: "What the fee check found".to_owned(),
             facts: facts::of(&json!({"fee": "paid", "amount": 120})),

@@ -58,6 +58,10 @@ pub(super) fn run_waiting() -> Run {
         earlier: Some(4_321),
         entries: entries(),
         payload: facts::of(&application()),
+        redactions: vec![Origin {
+            sentence: "payload.applicant.ssn was erased.".to_owned(),
+            link: Some(Link { href: "/redactions/4".to_owned(), text: "See the request".to_owned() }),
+        }],
         acts: acts(),
         ..run_queued()
     }
@@ -97,6 +101,7 @@ pub(super) fn run_queued() -> Run {
         undone: StepList::default(),
         entries: entries().into_iter().take(1).collect(),
         payload: facts::of(&json!({"license_id": 123})),
+        redactions: Vec::new(),
         earlier: None,
         acts: Acts { forms: vec![cancel()], pages: Vec::new() },
     }

@@ -29,6 +29,7 @@ pub fn story(tasks: Value) -> Story {
         parent: None,
         rerun_of: None,
         reason: None,
+        redact: Vec::new(),
         slot: None,
         via: None,
     };

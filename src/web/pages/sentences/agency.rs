@@ -47,6 +47,27 @@ pub fn of_agency(stored: &Stored) -> String {
             format!("{who} was started on {}, version {}.", value("host"), value("version"))
         }
         "instance.stopped" => format!("{who} was stopped on {}.", value("host")),
+        "sealed.read" => {
+            format!("{who} read the sealed values of run {}: {}", value("run_id"), ended(&value("reason")))
+        }
+        "redaction.filed" => format!(
+            "{who} asked to erase {} in run {}: {}",
+            value("path"),
+            value("run_id"),
+            ended(&value("reason"))
+        ),
+        "redaction.approved" => format!(
+            "{who} had {} in run {} erased: {}",
+            value("path"),
+            value("run_id"),
+            ended(&value("reason"))
+        ),
+        "redaction.rejected" => format!(
+            "{who} decided that {} in run {} is not erased: {}",
+            value("path"),
+            value("run_id"),
+            ended(&value("reason"))
+        ),
         "protocol.created" => format!("{who} wrote the protocol {}.", value("name")),
         "protocol.version_saved" => {
             format!("{who} saved version {} of the protocol {}.", value("version"), value("name"))

@@ -29,6 +29,7 @@ pub fn of_event(recorded: &Recorded, run: i64, protocol: Option<&Protocol>) -> S
         | EventKind::RunEnding { .. }
         | EventKind::ValueSet { .. }
         | EventKind::RunMigrated { .. }
+        | EventKind::RunMarked { .. }
         | EventKind::OverrideFiled { .. }
         | EventKind::OverrideDecided { .. }
         | EventKind::RunClosed { .. } => of_run(kind, who, run),
@@ -202,6 +203,9 @@ fn of_run(kind: &EventKind, who: &str, run: i64) -> String {
         EventKind::RunMigrated { to, reason, .. } => {
             format!("{who} moved the run to version {} of {}: {}", to.version, to.name, ended(reason))
         }
+        EventKind::RunMarked { from, .. } => {
+            format!("What run {from} brought back is sealed, as it was there.")
+        }
         EventKind::OverrideFiled { action, reason, .. } => {
             let what = wanted(*action);
             format!(
@@ -354,6 +358,7 @@ pub fn status_of(kind: &EventKind) -> Option<Status> {
         | EventKind::CancelRequested { .. }
         | EventKind::ValueSet { .. }
         | EventKind::RunMigrated { .. }
+        | EventKind::RunMarked { .. }
         | EventKind::OverrideDecided { .. } => None,
     }
 }

@@ -248,6 +248,7 @@ fn queued() -> EventKind {
         parent: None,
         rerun_of: None,
         reason: None,
+        redact: Vec::new(),
         slot: None,
         via: None,
     }
@@ -365,6 +366,7 @@ fn stored(run_id: i64, type_name: &str, detail: Value) -> Stored {
         leaf: sealed.leaf,
         leaf_hash: sealed.hash.to_vec(),
         beside: sealed.beside,
+        disclosures: None,
     }
 }
 
@@ -376,7 +378,7 @@ fn what_the_agency_writes_is_told_too() {
     assert_eq!(entry.sentence, "ada was refused: the permission log:read was missing.");
     assert_eq!(entry.status.map(|status| status.word).as_deref(), Some("Refused"));
     assert!(entry.facts.iter().all(|fact| !fact.value.contains("192.0.2.7")));
-    for (type_name, _) in KINDS.iter().skip(33) {
+    for (type_name, _) in KINDS.iter().skip(34) {
         let sentence = of_agency(&stored(0, type_name, json!({"name": "x", "user": "bob", "version": 2})));
         assert!(sentence.contains("ada") && !sentence.contains(", by "), "{type_name}: {sentence}");
     }
