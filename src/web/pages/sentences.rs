@@ -16,7 +16,7 @@ mod agency;
 pub mod events;
 
 /// Which entries there are, for the filter of the log page: type and words. Those of runs first.
-pub const KINDS: [(&str, &str); 55] = [
+pub const KINDS: [(&str, &str); 56] = [
     ("run.queued", "A run was started"),
     ("run.admitted", "There was room for a run"),
     ("step.started", "A step began"),
@@ -56,6 +56,7 @@ pub const KINDS: [(&str, &str); 55] = [
     ("access.refused", "Something was not permitted"),
     ("command.refused", "An act was refused"),
     ("log.exported", "The log was exported"),
+    ("log.export_ended", "An export of the log ended"),
     ("protocol.created", "A protocol was written"),
     ("protocol.version_saved", "A protocol was changed"),
     ("action.saved", "An action was saved"),
