@@ -4,6 +4,7 @@ mod accessibility;
 mod authoring;
 mod decisions;
 mod docs;
+mod explorer;
 mod hostile;
 mod keyboard;
 mod live;

@@ -241,3 +241,34 @@ fn compared(sign: &str, place: LogPosition) -> Condition {
             .sql(")"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::command::Actor;
+
+    const MIGRATION: &str = include_str!("../../../migrations/2026-11-26-500000_log_search/up.sql");
+
+    #[test]
+    fn indexes_are_those_of_the_migration() {
+        let migration = MIGRATION.split_whitespace().collect::<Vec<_>>().join(" ");
+        for Index { key, holds } in [ACTOR, STEP, TYPE, STATUS] {
+            let made = format!("ON activity_log ({key}, t) WHERE {holds};");
+            assert!(migration.contains(&made), "{made}");
+        }
+        assert_eq!(migration.matches("CREATE INDEX").count(), 4);
+    }
+
+    #[test]
+    fn what_an_index_leaves_out_is_not_looked_for_in_it() {
+        for (index, values) in COMMON {
+            for value in values {
+                assert!(index.holds.contains(&format!("'{value}'")), "{value}");
+            }
+            assert_eq!(index.holds.matches('\'').count(), values.len() * 2, "{}", index.holds);
+        }
+        let by = |actor: String| Lead::of(&LogFilter { actor: Some(actor), ..LogFilter::default() });
+        assert!(by(Actor::system().name).is_empty());
+        assert_eq!(by("ada".to_owned()).len(), 1);
+    }
+}

@@ -5,13 +5,13 @@ use super::sent::{Sent, address};
 use super::visit::{Visit, page_with};
 use crate::audit::chain::Stored;
 use crate::auth::policy::Permission;
-use crate::engine::ids::RunId;
 use crate::engine::protocol::Protocol;
 use crate::engine::state::{RunStatus, StepStatus};
 use crate::scheduler::Scheduler;
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::log_search::{self as store, COUNTED, Count, LogFilter, LogPage, LogPosition};
+use crate::store::runs::protocol_versions;
 use crate::web::log_search;
 use crate::web::pages::forms::Choice;
 use crate::web::pages::log::{
@@ -210,37 +210,28 @@ fn log_rows(
     scheduler: &Scheduler,
     entries: &[Stored],
 ) -> Result<Vec<LogRow>, StoreError> {
-    let mut protocols: HashMap<i64, Option<Arc<Protocol>>> = HashMap::new();
-    let mut rows = Vec::with_capacity(entries.len());
-    for stored in entries {
-        let protocol = match protocols.get(&stored.run_id) {
-            Some(known) => known.clone(),
-            None => {
-                let protocol = protocol_of(connection, scheduler, stored.run_id)?;
-                protocols.insert(stored.run_id, protocol.clone());
-                protocol
-            }
-        };
-        rows.push(LogRow {
-            href: entry_address(stored.run_id, stored.stream, stored.seq),
-            run: run_link(stored.run_id),
-            entry: sentences::entry(stored, protocol.as_deref(), Depth::Brief),
-        });
-    }
-    Ok(rows)
+    let runs: Vec<i64> = entries.iter().map(|stored| stored.run_id).filter(|run| *run > 0).collect();
+    let protocols = protocols_of(connection, scheduler, &runs)?;
+    let row = |stored: &Stored| LogRow {
+        href: entry_address(stored.run_id, stored.stream, stored.seq),
+        run: run_link(stored.run_id),
+        entry: sentences::entry(stored, protocols.get(&stored.run_id).map(Arc::as_ref), Depth::Brief),
+    };
+    Ok(entries.iter().map(row).collect())
 }
 
-/// The protocol of a run, in whose words its entries are told.
-pub fn protocol_of(
+/// The protocols of runs, in whose words their entries are told. The runs themselves are not needed, and would be
+/// folded one by one.
+pub fn protocols_of(
     connection: &mut Connection,
     scheduler: &Scheduler,
-    run_id: i64,
-) -> Result<Option<Arc<Protocol>>, StoreError> {
-    if run_id == 0 {
-        return Ok(None);
+    runs: &[i64],
+) -> Result<HashMap<i64, Arc<Protocol>>, StoreError> {
+    let mut protocols = HashMap::new();
+    for (run, id, version) in protocol_versions(connection, runs)? {
+        protocols.insert(run, scheduler.protocols().get(connection, id, version)?);
     }
-    let run = scheduler.load(connection, RunId(run_id))?;
-    Ok(run.map(|loaded| Arc::clone(&loaded.run.protocol)))
+    Ok(protocols)
 }
 
 pub fn run_link(run_id: i64) -> Option<RunLink> {

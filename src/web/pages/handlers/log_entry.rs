@@ -1,6 +1,6 @@
 //! `GET /log/{run}/{seq}` and `/log/{run}/{stream}/{seq}`: one entry of the log; and its exact bytes.
 
-use super::log::{entry_address, grouped, list_address, protocol_of, run_link, verified};
+use super::log::{entry_address, grouped, list_address, protocols_of, run_link, verified};
 use super::rows;
 use super::sent::Sent;
 use super::visit::{Visit, id, page};
@@ -94,7 +94,7 @@ async fn show(visit: Visit, place: Place, req: &HttpRequest) -> Result<HttpRespo
     permit(&visit, place.0).await?;
     let found = rows::read(&visit, move |connection, scheduler, _| {
         let Some(around) = Around::read(connection, place)? else { return Ok(None) };
-        let protocol = protocol_of(connection, scheduler, place.0)?;
+        let protocol = protocols_of(connection, scheduler, &[place.0])?.remove(&place.0);
         Ok(Some((around, protocol)))
     });
     let (around, protocol) = found.await?.ok_or_else(|| missing(place))?;
