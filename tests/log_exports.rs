@@ -372,9 +372,14 @@ async fn export_that_broke_off_goes_on_and_ends_where_it_would_have() {
         assert_eq!(rest.header("act-log-to"), until);
         assert!(rest.text.lines().eq(lines[kept..].iter().copied()), "after {kept}");
     }
-    assert_eq!(auditor.get(address).await.expect(200).text.lines().count(), 6_001, "a new one has what is new");
+    assert_eq!(
+        auditor.get(address).await.expect(200).text.lines().count(),
+        6_001,
+        "a new one has what is new"
+    );
 
-    let csv = auditor.get("/acts/log.csv?actor=eve&type=run.closed&to=2026-02-01&bom=1").await.expect(200).text;
+    let csv =
+        auditor.get("/acts/log.csv?actor=eve&type=run.closed&to=2026-02-01&bom=1").await.expect(200).text;
     assert_eq!(csv.lines().count(), 601);
     let header = csv.lines().next().expect("a header").to_owned();
     let rest = "/acts/log.csv?actor=eve&type=run.closed&to=2026-02-01&bom=1&after=300.10";
@@ -403,7 +408,8 @@ async fn search_of_the_page_exports_what_the_page_shows() {
     let found = auditor.get(&format!("/acts/log.ndjson?search={search}")).await.expect(200).text;
     let runs: Vec<i64> = places(&found).into_iter().map(|(run, _)| run).collect();
     assert_eq!(runs, [30, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309]);
-    let narrowed = auditor.get(&format!("/acts/log.ndjson?search={search}&run_id=305")).await.expect(200).text;
+    let narrowed =
+        auditor.get(&format!("/acts/log.ndjson?search={search}&run_id=305")).await.expect(200).text;
     assert_eq!(places(&narrowed), [(305, 10)]);
     server.stop().await;
 }
@@ -425,20 +431,24 @@ async fn end_of_every_export_is_an_entry() {
     assert_eq!((&detail["rows"], &detail["outcome"]), (&json!(600), &json!("complete")));
     assert_eq!(detail["last"], "600.0.10");
     let began = entries("log.exported").await;
-    let first = began.iter().find(|entry| entry["detail"]["export"] == detail["export"]).expect("its beginning");
+    let first =
+        began.iter().find(|entry| entry["detail"]["export"] == detail["export"]).expect("its beginning");
     assert!(first["detail"]["query"].as_str().expect("a query").contains("actor=eve"));
 
     // Somebody goes away in the middle.
     for seq in 1..=600 {
         insert(&mut connection, seq, "long", json!({"x": "x".repeat(60_000)}));
     }
-    let mut leaving = auditor.request(Method::GET, "/acts/log.ndjson?actor=long").send().await.expect("it answers");
+    let mut leaving =
+        auditor.request(Method::GET, "/acts/log.ndjson?actor=long").send().await.expect("it answers");
     leaving.chunk().await.expect("open").expect("something");
     drop(leaving);
     // Its end is written once the next piece finds nobody: asking again is all that can be done from here.
     let broken = loop {
         let ended = entries("log.export_ended").await;
-        if let Some(broken) = ended.into_iter().find(|it| it["detail"]["outcome"] == "broken off by the reader") {
+        if let Some(broken) =
+            ended.into_iter().find(|it| it["detail"]["outcome"] == "broken off by the reader")
+        {
             break broken;
         }
         tokio::task::yield_now().await;
@@ -464,7 +474,8 @@ async fn readers_that_take_nothing_hold_up_nobody() {
     // More than may read at once. Nothing is taken but the head of each answer.
     let mut slow = Vec::new();
     for _ in 0..5 {
-        let answer = auditor.request(Method::GET, "/acts/log.ndjson?actor=long").send().await.expect("it answers");
+        let answer =
+            auditor.request(Method::GET, "/acts/log.ndjson?actor=long").send().await.expect("it answers");
         assert_eq!(answer.status(), 200);
         slow.push(answer);
     }

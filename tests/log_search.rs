@@ -96,9 +96,8 @@ fn write(connection: &mut PgConnection, entries: &[Known]) {
 
 fn fits(known: &Known, filter: &LogFilter) -> bool {
     let same = |asked: &Option<String>, value: Option<&str>| asked.is_none() || asked.as_deref() == value;
-    let in_step = |asked: &str| {
-        known.step.is_some_and(|step| step == asked || step.starts_with(&format!("{asked}#")))
-    };
+    let in_step =
+        |asked: &str| known.step.is_some_and(|step| step == asked || step.starts_with(&format!("{asked}#")));
     let leaf = format!(r#"{{"detail":"{}"}}"#, known.text).to_lowercase();
     let holds = |text: &String| {
         let text = text.to_lowercase();
@@ -171,7 +170,8 @@ fn filters() -> Vec<LogFilter> {
         filters.push(LogFilter { from, to, run_id: Some(701), ..blank() });
         filters.push(LogFilter { from, to, type_name: some("step.done"), ..blank() });
     }
-    for text in ["100% \"in_order\"", "100_", "straße", "ENTRY 3 OF 70", "no such words", "\\", "in_order\\"] {
+    for text in ["100% \"in_order\"", "100_", "straße", "ENTRY 3 OF 70", "no such words", "\\", "in_order\\"]
+    {
         filters.push(LogFilter { texts: vec![text.to_owned()], ..blank() });
         filters.push(LogFilter { texts: vec![text.to_owned()], actor: some("boss"), ..blank() });
     }
@@ -276,7 +276,8 @@ async fn every_entry_has_a_page_for_whoever_may_read_it() {
 
     auditor.get("/acts/log.csv").await.expect(200);
     let ended = auditor.get("/acts/log.ndjson?type=log.export_ended").await.expect(200).text;
-    let ended: serde_json::Value = serde_json::from_str(ended.lines().next().expect("an entry")).expect("JSON");
+    let ended: serde_json::Value =
+        serde_json::from_str(ended.lines().next().expect("an entry")).expect("JSON");
     let place = format!("/log/0/{}/{}", ended["stream"], ended["seq"]);
     let page = auditor.get(&place).await.expect(200).text;
     assert!(page.contains("An export of the log by auditor is complete"), "{page}");

@@ -71,23 +71,32 @@ pub fn row(entry: &Stored) -> Vec<u8> {
     line
 }
 
-/// The same, behind what is there.
+/// The same, behind what is there. A million of them are an ordinary export, so nothing is copied twice.
 pub fn append(lines: &mut Vec<u8>, entry: &Line) {
     let sealed: Sealed = serde_json::from_slice(entry.leaf).unwrap_or_default();
+    let (run_id, seq, stream) = (entry.run_id.to_string(), entry.seq.to_string(), entry.stream.to_string());
+    let at = entry.at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    let attempt = entry.attempt.map(|attempt| attempt.to_string()).unwrap_or_default();
+    let mut hash = [0; 64];
+    // A hash has 32 bytes: the table holds it to that.
+    let hash = match hex::encode_to_slice(entry.leaf_hash, &mut hash) {
+        Ok(()) => std::str::from_utf8(&hash).unwrap_or_default(),
+        Err(_) => "",
+    };
     let cells: [&str; COLUMNS.len()] = [
-        &entry.run_id.to_string(),
-        &entry.seq.to_string(),
-        &entry.at.to_rfc3339_opts(SecondsFormat::Micros, true),
+        &run_id,
+        &seq,
+        &at,
         entry.actor,
         entry.type_name,
         entry.step.unwrap_or_default(),
-        &entry.attempt.map(|attempt| attempt.to_string()).unwrap_or_default(),
+        &attempt,
         entry.status.unwrap_or_default(),
         sealed.checksum.unwrap_or_default(),
         sealed.detail.map(RawValue::get).unwrap_or_default(),
         sealed.prev.unwrap_or_default(),
-        &hex::encode(entry.leaf_hash),
-        &entry.stream.to_string(),
+        hash,
+        &stream,
     ];
     for (at, cell) in cells.into_iter().enumerate() {
         push(lines, at, cell);
@@ -108,23 +117,24 @@ fn push(line: &mut Vec<u8>, at: usize, cell: &str) {
     if at > 0 {
         line.push(b',');
     }
-    let special = |byte: u8| matches!(byte, b',' | b'"' | b'\r' | b'\n');
-    let defused = is_formula(cell);
-    if !cell.bytes().any(special) {
-        line.extend(defused.then_some(b'\''));
-        line.extend(cell.as_bytes());
-        return;
+    let special = |byte: &u8| matches!(byte, b',' | b'"' | b'\r' | b'\n');
+    let must_quote = cell.as_bytes().iter().any(special);
+    if must_quote {
+        line.push(b'"');
     }
-    line.push(b'"');
-    line.extend(defused.then_some(b'\''));
+    if is_formula(cell) {
+        line.push(b'\'');
+    }
     let mut rest = cell.as_bytes();
     while let Some(quote) = rest.iter().position(|byte| *byte == b'"') {
-        line.extend(&rest[..=quote]);
+        line.extend_from_slice(&rest[..=quote]);
         line.push(b'"');
         rest = &rest[quote + 1..];
     }
-    line.extend(rest);
-    line.push(b'"');
+    line.extend_from_slice(rest);
+    if must_quote {
+        line.push(b'"');
+    }
 }
 
 #[cfg(test)]

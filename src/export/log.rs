@@ -220,7 +220,8 @@ impl Reader {
     }
 
     fn hand_over(&mut self, part: Vec<Exported>) -> Result<Taken, StoreError> {
-        let soon = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.pages.reserve()).await });
+        let soon =
+            self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.pages.reserve()).await });
         let place = match soon {
             Ok(place) => place,
             Err(_) => {

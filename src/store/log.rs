@@ -71,12 +71,7 @@ pub fn entry(
 }
 
 /// Whether there is an entry at this place.
-pub fn exists(
-    connection: &mut PgConnection,
-    run_id: i64,
-    stream: i64,
-    seq: i64,
-) -> Result<bool, StoreError> {
+pub fn exists(connection: &mut PgConnection, run_id: i64, stream: i64, seq: i64) -> Result<bool, StoreError> {
     let at = activity_log::table.find((run_id, stream, seq));
     Ok(diesel::select(diesel::dsl::exists(at)).get_result(connection)?)
 }

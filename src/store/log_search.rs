@@ -263,11 +263,9 @@ impl Walk {
     ) -> Result<Vec<Exported>, StoreError> {
         use activity_log::dsl;
         let end = self.end_of_step(connection, WIDEST_WINDOW)?;
-        let leaf = diesel::dsl::sql::<Nullable<Bytea>>(
-            "CASE WHEN octet_length(leaf) <= ",
-        )
-        .bind::<Integer, _>(LIGHT_LEAF)
-        .sql(" THEN leaf END");
+        let leaf = diesel::dsl::sql::<Nullable<Bytea>>("CASE WHEN octet_length(leaf) <= ")
+            .bind::<Integer, _>(LIGHT_LEAF)
+            .sql(" THEN leaf END");
         let query = self.query(end).limit(limit).order(self.lead.order(self.order)).select((
             dsl::run_id,
             dsl::stream,
@@ -334,8 +332,13 @@ impl Walk {
         Ok(found.is_some())
     }
 
+    /// How many fit up to `end`, at most one more than [`COUNTED`]. In the order of the lead, without which another
+    /// index may be taken.
     fn count_to(&self, connection: &mut PgConnection, end: Option<LogPosition>) -> Result<i64, StoreError> {
-        Ok(self.query(end).count().get_result(connection)?)
+        let one = diesel::dsl::sql::<Integer>("1");
+        let query = self.query(end).order(self.lead.index_order(self.order)).select(one).limit(COUNTED + 1);
+        let found: Vec<i32> = query.load(connection)?;
+        Ok(found.len() as i64)
     }
 
     /// What fits, from here up to and with `end`.

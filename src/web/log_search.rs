@@ -64,10 +64,13 @@ pub fn read(text: &str) -> Result<LogFilter, Vec<String>> {
 pub fn read_texts(text: &str) -> Result<Vec<String>, String> {
     let mut filter = LogFilter::default();
     for term in term::split(text) {
-        add_text(&mut filter, match term? {
-            Term::Text(text) => text,
-            Term::Qualifier { name, value } => format!("{name}:{value}"),
-        })?;
+        add_text(
+            &mut filter,
+            match term? {
+                Term::Text(text) => text,
+                Term::Qualifier { name, value } => format!("{name}:{value}"),
+            },
+        )?;
     }
     Ok(filter.texts)
 }
@@ -199,7 +202,8 @@ pub fn run(text: &str) -> Result<i64, String> {
 /// A sentence.
 pub fn moment(name: &str, text: &str, is_end: bool) -> Result<DateTime<Utc>, String> {
     let time = || {
-        let zoned = DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_rfc3339(&format!("{text}Z")));
+        let zoned =
+            DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_rfc3339(&format!("{text}Z")));
         let zoned = zoned.or_else(|_| DateTime::parse_from_rfc3339(&format!("{text}:00Z")));
         zoned.ok().map(|time| time.with_timezone(&Utc).trunc_subsecs(6))
     };

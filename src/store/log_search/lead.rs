@@ -18,10 +18,8 @@ pub type Condition = Box<dyn BoxableExpression<activity_log::table, Pg, SqlType 
 
 const ACTOR: Index = Index { key: "actor", holds: "actor <> 'HMS-ACT'" };
 const STEP: Index = Index { key: "split_part(step, '#', 1)", holds: "step IS NOT NULL" };
-const TYPE: Index = Index {
-    key: "type",
-    holds: "type NOT IN ('step.started', 'step.done', 'run.queued', 'run.closed')",
-};
+const TYPE: Index =
+    Index { key: "type", holds: "type NOT IN ('step.started', 'step.done', 'run.queued', 'run.closed')" };
 const STATUS: Index =
     Index { key: "status", holds: "status NOT IN ('running', 'done', 'queued', 'completed')" };
 

@@ -36,9 +36,12 @@ pub fn filter(query: &mut Query) -> Result<LogFilter, AppError> {
         texts: query.text("q").into_iter().collect(),
     };
     if let Some(text) = query.text("search") {
-        let also = log_search::read(&text)
-            .map_err(|problems| AppError::BadRequest(format!("The query parameter `search`: {}", problems.join(" "))))?;
-        let twice = |name| AppError::BadRequest(format!("`{name}` and `search` ask for different values of it. Name one."));
+        let also = log_search::read(&text).map_err(|problems| {
+            AppError::BadRequest(format!("The query parameter `search`: {}", problems.join(" ")))
+        })?;
+        let twice = |name| {
+            AppError::BadRequest(format!("`{name}` and `search` ask for different values of it. Name one."))
+        };
         log_search::join(&mut filter, also).map_err(twice)?;
     }
     Ok(filter)
@@ -64,20 +67,24 @@ async fn export(req: HttpRequest, site: web::Data<Site>, format: Format) -> Resu
     query.finish()?;
     let (after, until) = site
         .read(move |connection| {
-            let known = after.map(|(run, stream, seq)| log::entry(connection, run, stream, seq)).transpose()?;
+            let known =
+                after.map(|(run, stream, seq)| log::entry(connection, run, stream, seq)).transpose()?;
             Ok((known, present(connection)?))
         })
         .await?;
     let after = match after {
         None => None,
         Some(Some(entry)) => Some(LogPosition::of(&entry)),
-        Some(None) => return Err(AppError::BadRequest("`after` names an entry that there is not.".to_owned())),
+        Some(None) => {
+            return Err(AppError::BadRequest("`after` names an entry that there is not.".to_owned()));
+        }
     };
     let until = filter.to.map_or(until, |to| to.min(until));
     filter.to = Some(until);
     let id = hex::encode(rand::random::<[u8; 6]>());
     // Before the first byte: an export that is not recorded does not happen.
-    let detail = json!({"export": id, "format": name(format), "query": req.query_string(), "to": written(until)});
+    let detail =
+        json!({"export": id, "format": name(format), "query": req.query_string(), "to": written(until)});
     site.record(&who, "log.exported", detail).await?;
     let order = Order { filter, format, with_bom, after };
     Ok(answer(&req, site.into_inner(), who, Recorded { id, order, until }))

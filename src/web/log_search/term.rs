@@ -68,10 +68,8 @@ pub fn text(text: &str) -> String {
 }
 
 fn written(value: &str, must_quote: bool) -> String {
-    let plain = !must_quote
-        && !value.is_empty()
-        && !value.starts_with('"')
-        && !value.contains(char::is_whitespace);
+    let plain =
+        !must_quote && !value.is_empty() && !value.starts_with('"') && !value.contains(char::is_whitespace);
     if plain { value.to_owned() } else { format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")) }
 }
 

@@ -11,7 +11,8 @@ fn at(text: &str) -> DateTime<Utc> {
 
 #[test]
 fn qualifiers_and_text_are_told_apart() {
-    let filter = found(r##"actor:ada  Step:draft_letter run:#9001 type:step.failed status:failed clean "two words""##);
+    let filter =
+        found(r##"actor:ada  Step:draft_letter run:#9001 type:step.failed status:failed clean "two words""##);
     assert_eq!(filter.actor.as_deref(), Some("ada"));
     assert_eq!(filter.step.as_deref(), Some("draft_letter"));
     assert_eq!(filter.run_id, Some(9001));
@@ -38,7 +39,9 @@ fn days_and_times_are_read_as_they_are_meant() {
     assert_eq!(found("from:2026-11-22T14:00").from, Some(at("2026-11-22T14:00:00Z")));
     assert_eq!(found("from:2026-11-22T14:00:05+02:00").from, Some(at("2026-11-22T12:00:05Z")));
     assert_eq!(found("to:2026-11-22T14:00:00.123456Z").to, Some(at("2026-11-22T14:00:00.123456Z")));
-    for text in ["from:yesterday", "from:2026-13-01", "to:0000-01-01", "to:99999-01-01", "from:-5", "to:2026-02-30"] {
+    for text in
+        ["from:yesterday", "from:2026-13-01", "to:0000-01-01", "to:99999-01-01", "from:-5", "to:2026-02-30"]
+    {
         assert!(read(text).expect_err(text)[0].contains("takes a day"), "{text}");
     }
 }
@@ -91,7 +94,8 @@ fn word() -> impl Strategy<Value = String> {
 fn time() -> impl Strategy<Value = DateTime<Utc>> {
     let micros = 0..4_000_000_000_000_000_i64;
     let any = micros.prop_map(|micros| DateTime::from_timestamp_micros(micros).expect("in range"));
-    let midnight = (0..40_000_i64).prop_map(|day| DateTime::from_timestamp(day * 86_400, 0).expect("in range"));
+    let midnight =
+        (0..40_000_i64).prop_map(|day| DateTime::from_timestamp(day * 86_400, 0).expect("in range"));
     prop_oneof![any, midnight]
 }
 

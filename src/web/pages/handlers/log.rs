@@ -42,7 +42,8 @@ pub async fn index(visit: Visit, req: HttpRequest) -> Result<HttpResponse, AppEr
     let query = Sent::query(req.query_string(), &asked::KNOWN)?;
     let asked = Asked::read(&query);
     let cursor = query.filled("cursor").map(|text| position(&text)).transpose()?;
-    let found = if asked.is_wrong() { Found::default() } else { find(&visit, asked.filter.clone(), cursor).await? };
+    let found =
+        if asked.is_wrong() { Found::default() } else { find(&visit, asked.filter.clone(), cursor).await? };
     let search = asked.search();
     let further = |place: LogPosition| list_address(&search, Some(&written(place)));
     let status = if asked.is_wrong() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
@@ -115,7 +116,8 @@ pub fn verified(_: &mut Connection) -> Result<Option<Verified>, StoreError> {
 }
 
 fn qualifiers() -> Vec<Qualifier> {
-    let word = |(name, about): &(&str, &str)| Qualifier { word: format!("{name}:"), about: (*about).to_owned() };
+    let word =
+        |(name, about): &(&str, &str)| Qualifier { word: format!("{name}:"), about: (*about).to_owned() };
     log_search::QUALIFIERS.iter().map(word).collect()
 }
 
@@ -339,7 +341,10 @@ mod tests {
     #[test]
     fn exports_have_the_search_and_not_the_page() {
         let search = "run:9001 \"a b\"";
-        assert_eq!(export_address("/acts/log.csv", search, true), "/acts/log.csv?search=run%3A9001+%22a+b%22&bom=1");
+        assert_eq!(
+            export_address("/acts/log.csv", search, true),
+            "/acts/log.csv?search=run%3A9001+%22a+b%22&bom=1"
+        );
         assert_eq!(export_address("/acts/log.csv", "", false), "/acts/log.csv");
         assert_eq!(list_address("", Some("1.2.3.4")), "/log?cursor=1.2.3.4");
     }

@@ -114,10 +114,7 @@ struct Around {
 }
 
 impl Around {
-    fn read(
-        connection: &mut Connection,
-        (run, stream, seq): Place,
-    ) -> Result<Option<Around>, StoreError> {
+    fn read(connection: &mut Connection, (run, stream, seq): Place) -> Result<Option<Around>, StoreError> {
         let Some(entry) = store::entry(connection, run, stream, seq)? else { return Ok(None) };
         Ok(Some(Around {
             prev: if seq > 1 { store::entry(connection, run, stream, seq - 1)? } else { None },
@@ -179,10 +176,8 @@ fn view(
 /// The columns, in the order of the export, with the way to what else has the same.
 fn columns(entry: &Stored, may_search: bool) -> Vec<Column> {
     let others = |filter: LogFilter, text: &str| {
-        may_search.then(|| Others {
-            href: list_address(&log_search::write(&filter), None),
-            text: text.to_owned(),
-        })
+        may_search
+            .then(|| Others { href: list_address(&log_search::write(&filter), None), text: text.to_owned() })
     };
     let blank = LogFilter::default;
     let column = |name: &str, value: Option<String>, href: Option<Others>| Column {
@@ -195,7 +190,8 @@ fn columns(entry: &Stored, may_search: bool) -> Vec<Column> {
     let of_actor = others(LogFilter { actor: Some(entry.actor.clone()), ..blank() }, "What else they did");
     let of_step =
         others(LogFilter { run_id: run, step: step.clone(), ..blank() }, "The step's entries in this run");
-    let of_type = others(LogFilter { type_name: Some(entry.type_name.clone()), ..blank() }, "Others of this kind");
+    let of_type =
+        others(LogFilter { type_name: Some(entry.type_name.clone()), ..blank() }, "Others of this kind");
     let of_status = others(LogFilter { status: entry.status.clone(), ..blank() }, "Others with this status");
     let time = entry.at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
     vec![

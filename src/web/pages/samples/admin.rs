@@ -75,7 +75,11 @@ fn log() -> Log {
             ),
             row(3, false, "supervisor signed in.", HOSTILE, None),
         ],
-        verified: Some(Verified { size: "1,204".to_owned(), signed_at: at(3), href: "/acts/log/checkpoint".to_owned() }),
+        verified: Some(Verified {
+            size: "1,204".to_owned(),
+            signed_at: at(3),
+            href: "/acts/log/checkpoint".to_owned(),
+        }),
         search: format!("run:9001 {HOSTILE}"),
         search_errors: vec!["There is no actr: to look by. Did you mean actor: ?".to_owned()],
         qualifiers: vec![Qualifier { word: "actor:".to_owned(), about: "who did it".to_owned() }],

@@ -26,7 +26,9 @@ impl Asked {
         match log_search::read(&asked.typed) {
             Ok(search) => {
                 if let Err(name) = log_search::join(&mut asked.filter, search) {
-                    asked.search_errors.push(format!("A field asks for another {name}: than the box. Clear one."));
+                    asked
+                        .search_errors
+                        .push(format!("A field asks for another {name}: than the box. Clear one."));
                 }
             }
             Err(errors) => asked.search_errors = errors,
@@ -56,7 +58,9 @@ impl Asked {
             status: query.filled("status"),
             from: self.taken("from", moment("from", false)),
             to: self.taken("to", moment("to", true)),
-            texts: self.taken("q", query.filled("q").map(|text| log_search::read_texts(&text))).unwrap_or_default(),
+            texts: self
+                .taken("q", query.filled("q").map(|text| log_search::read_texts(&text)))
+                .unwrap_or_default(),
         }
     }
 
