@@ -404,7 +404,7 @@ async fn search_of_the_page_exports_what_the_page_shows() {
     let auditor = server.user("auditor");
     let search = "actor%3Aeve+type%3Arun.closed+%22%5C%22run%5C%22%3A30%22";
     let page = auditor.get(&format!("/log?search={search}")).await.expect(200).text;
-    assert!(page.contains("<strong>11 entries</strong>"), "{page}");
+    assert_eq!(page.matches("<th scope=\"row\"").count(), 11, "{page}");
     let found = auditor.get(&format!("/acts/log.ndjson?search={search}")).await.expect(200).text;
     let runs: Vec<i64> = places(&found).into_iter().map(|(run, _)| run).collect();
     assert_eq!(runs, [30, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309]);

@@ -202,7 +202,7 @@ fn every_search_finds_exactly_what_fits_in_order() {
         let count = log_search::count(&mut connection, &filter).expect("counted");
         let is_right = match count {
             Count::Exactly(count) => count == expected.len() as i64,
-            Count::MoreThan(count) => count <= expected.len() as i64,
+            Count::AtLeast(count) => count <= expected.len() as i64,
         };
         assert!(is_right, "{count:?} and {}: {filter:?}", expected.len());
         found_something += usize::from(!expected.is_empty());
@@ -241,9 +241,9 @@ fn log_without_end_is_not_counted_to_its_end() {
         )
         .expect("written");
     let mut count = |filter: LogFilter| log_search::count(&mut connection, &filter).expect("counted");
-    assert_eq!(count(LogFilter::default()), Count::MoreThan(COUNTED));
+    assert_eq!(count(LogFilter::default()), Count::AtLeast(COUNTED + 1));
     let by = |name: &str| LogFilter { actor: Some(name.to_owned()), ..LogFilter::default() };
-    assert_eq!(count(by("ada")), Count::MoreThan(COUNTED));
+    assert_eq!(count(by("ada")), Count::AtLeast(COUNTED + 1));
     assert_eq!(count(by("eve")), Count::Exactly(0));
 }
 

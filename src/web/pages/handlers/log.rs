@@ -53,7 +53,7 @@ pub async fn index(visit: Visit, req: HttpRequest) -> Result<HttpResponse, AppEr
         count: counted(found.count, found.rows.len(), found.searched_to.is_some()),
         exact_count: match found.count {
             Count::Exactly(count) => Some(count.to_string()),
-            Count::MoreThan(_) => None,
+            Count::AtLeast(_) => None,
         },
         csv_href: export_address("/acts/log.csv", &search, false),
         bom_href: export_address("/acts/log.csv", &search, true),
@@ -277,9 +277,9 @@ fn counted(count: Count, rows: usize, gave_up: bool) -> String {
     match count {
         Count::Exactly(1) => "1 entry".to_owned(),
         Count::Exactly(count) => format!("{} entries", grouped(count)),
-        Count::MoreThan(count) if count >= COUNTED => format!("more than {} entries", grouped(COUNTED)),
-        Count::MoreThan(_) if gave_up => format!("{rows} so far"),
-        Count::MoreThan(count) => format!("more than {} entries", grouped(count.max(rows as i64 - 1))),
+        Count::AtLeast(count) if count > COUNTED => format!("more than {} entries", grouped(COUNTED)),
+        Count::AtLeast(_) if gave_up => format!("{rows} so far"),
+        Count::AtLeast(count) => format!("at least {} entries", grouped(count.max(rows as i64))),
     }
 }
 
@@ -315,9 +315,9 @@ mod tests {
     fn counts_say_what_is_known() {
         assert_eq!(counted(Count::Exactly(1), 1, false), "1 entry");
         assert_eq!(counted(Count::Exactly(COUNTED), 50, false), "10,000 entries");
-        assert_eq!(counted(Count::MoreThan(COUNTED), 50, false), "more than 10,000 entries");
-        assert_eq!(counted(Count::MoreThan(1_300), 50, false), "more than 1,300 entries");
-        assert_eq!(counted(Count::MoreThan(0), 3, true), "3 so far");
+        assert_eq!(counted(Count::AtLeast(COUNTED + 1), 50, false), "more than 10,000 entries");
+        assert_eq!(counted(Count::AtLeast(1_300), 50, false), "at least 1,300 entries");
+        assert_eq!(counted(Count::AtLeast(0), 3, true), "3 so far");
         assert_eq!(grouped(1_204_000), "1,204,000");
     }
 
