@@ -180,7 +180,7 @@ fn unknown(name: &str) -> String {
     let meant = OTHER_WORDS.iter().find(|(word, _)| *word == name).map(|(_, known)| *known);
     let meant = meant.or_else(|| closest(name, known.iter().copied()));
     let hint = match meant {
-        Some(meant) => format!("Did you mean {meant}: ?"),
+        Some(meant) => format!("Did you mean {meant}:?"),
         None => format!("There are {}:.", known.join(":, ")),
     };
     format!("There is no {name}: to look by. {hint} To look for these very letters, put them in quotes.")

@@ -81,7 +81,7 @@ fn log() -> Log {
             href: "/acts/log/checkpoint".to_owned(),
         }),
         search: format!("run:9001 {HOSTILE}"),
-        search_errors: vec!["There is no actr: to look by. Did you mean actor: ?".to_owned()],
+        search_errors: vec!["There is no actr: to look by. Did you mean actor:?".to_owned()],
         qualifiers: vec![Qualifier { word: "actor:".to_owned(), about: "who did it".to_owned() }],
         hints: vec![Hint {
             missing: "status faild".to_owned(),
