@@ -21,6 +21,7 @@ mod kill;
 mod licence_walk;
 mod log_exports;
 mod log_privileges;
+mod log_search;
 mod migration_of_runs;
 mod openapi;
 mod outage;

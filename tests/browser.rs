@@ -4,6 +4,7 @@ mod accessibility;
 mod authoring;
 mod decisions;
 mod docs;
+mod explorer;
 mod groups;
 mod hostile;
 mod keyboard;

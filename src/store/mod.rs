@@ -15,6 +15,7 @@ pub mod events;
 pub mod instances;
 pub mod lineage;
 pub mod log;
+pub mod log_search;
 pub mod migrate;
 pub mod notices;
 pub mod overrides;

@@ -181,6 +181,15 @@ pub fn state(connection: &mut PgConnection, id: RunId) -> Result<Option<(u64, i3
     Ok(state.map(|(version, erasures)| (version as u64, erasures)))
 }
 
+/// Which version of which protocol each of these runs follows; runs that there are not are left out.
+pub fn protocol_versions(
+    connection: &mut PgConnection,
+    ids: &[i64],
+) -> Result<Vec<(i64, i64, i32)>, StoreError> {
+    let columns = (runs::run_id, runs::protocol_id, runs::protocol_version);
+    Ok(runs::table.filter(runs::run_id.eq_any(ids)).select(columns).load(connection)?)
+}
+
 /// The status that the projection shows.
 pub fn status(connection: &mut PgConnection, id: RunId) -> Result<Option<String>, StoreError> {
     Ok(runs::table.find(id.0).select(runs::status).first(connection).optional()?)

@@ -20,13 +20,14 @@ use tokio::sync::{Semaphore, watch};
 pub struct LogReaders {
     pub database_url: String,
     pub pages: Semaphore,
-    pub exports: Semaphore,
+    pub exports: Arc<Semaphore>,
 }
 
 impl LogReaders {
     pub fn new(database_url: String) -> LogReaders {
         const AT_ONCE: usize = 3;
-        LogReaders { database_url, pages: Semaphore::new(AT_ONCE), exports: Semaphore::new(AT_ONCE) }
+        let exports = Arc::new(Semaphore::new(AT_ONCE));
+        LogReaders { database_url, pages: Semaphore::new(AT_ONCE), exports }
     }
 }
 
@@ -80,6 +81,19 @@ impl Site {
         detail: Value,
     ) -> Result<(), AppError> {
         self.record_entry(entry(who, type_name, detail)).await
+    }
+
+    /// The same on a thread that may block.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record_blocking(
+        &self,
+        who: &Principal,
+        type_name: &'static str,
+        detail: Value,
+    ) -> Result<(), StoreError> {
+        self.agency.record(entry(who, type_name, detail))
     }
 
     /// The same for what was refused to somebody: a flood of it is counted.

@@ -19,6 +19,7 @@ pub mod handlers;
 pub mod home;
 pub mod input_form;
 pub mod log;
+pub mod log_entry;
 pub mod migration;
 pub mod moment;
 pub mod overrides;

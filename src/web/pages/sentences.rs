@@ -66,6 +66,7 @@ pub const KINDS: &[(&str, &str)] = &[
     ("redaction.filed", "An erasure was asked for"),
     ("redaction.approved", "Values were erased"),
     ("redaction.rejected", "An erasure was refused"),
+    ("log.export_ended", "An export of the log ended"),
     ("protocol.created", "A protocol was written"),
     ("protocol.version_saved", "A protocol was changed"),
     ("action.saved", "An action was saved"),

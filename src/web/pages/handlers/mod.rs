@@ -8,6 +8,7 @@ mod approvals;
 mod errors;
 mod home;
 mod log;
+mod log_entry;
 mod migrate;
 mod offers;
 mod override_new;
@@ -81,6 +82,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/approvals/{id}", post().to(approval::decide))
         .route("/schedules", get().to(schedules::index))
         .route("/log", get().to(log::index))
+        .route("/log/{run}/{seq}", get().to(log_entry::of_run))
+        .route("/log/{run}/{stream}/{seq}", get().to(log_entry::of_stream))
+        .route("/log/{run}/{stream}/{seq}/leaf.json", get().to(log_entry::leaf))
         .route("/protocols", get().to(protocols::index))
         .route("/protocols/new", get().to(protocols::new))
         .route("/protocols/new", post().to(protocols::create))

@@ -68,6 +68,12 @@ pub fn of_agency(stored: &Stored) -> String {
             value("run_id"),
             ended(&value("reason"))
         ),
+        "log.export_ended" if detail.get("outcome").and_then(Value::as_str) == Some("complete") => {
+            format!("An export of the log by {who} is complete: {} entries.", value("rows"))
+        }
+        "log.export_ended" => {
+            format!("An export of the log by {who} was {} after {} entries.", value("outcome"), value("rows"))
+        }
         "protocol.created" => format!("{who} wrote the protocol {}.", value("name")),
         "protocol.version_saved" => {
             format!("{who} saved version {} of the protocol {}.", value("version"), value("name"))
