@@ -1,3 +1,4 @@
 //! What leaves as a file. Rows in, bytes out: nothing here knows who asked.
 
+pub mod backup;
 pub mod csv;

@@ -7,6 +7,7 @@ mod approvals;
 mod entries;
 mod overrides;
 mod projections;
+pub(super) mod replayed;
 mod slots;
 mod subruns;
 mod timers;
