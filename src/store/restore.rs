@@ -251,7 +251,7 @@ impl Restoring<'_> {
     /// Makes every projection from the log. `told` hears how many entries were folded.
     pub fn fold(&mut self, told: &mut dyn FnMut(u64)) -> Result<Restored, StoreError> {
         for table in ASIDE.iter().filter(|table| !table.after_runs) {
-            self.from_aside(table)?;
+            self.write_aside(table)?;
         }
         let mut folding = Folding::default();
         let mut after = (0, i64::MAX, i64::MAX);
@@ -277,7 +277,7 @@ impl Restoring<'_> {
         }
         folding.flush(self.connection)?;
         for table in ASIDE.iter().filter(|table| table.after_runs) {
-            self.from_aside(table)?;
+            self.write_aside(table)?;
         }
         // What was asked for and is over: nobody has to be told any more.
         diesel::sql_query(
@@ -289,7 +289,7 @@ impl Restoring<'_> {
     }
 
     /// Rows of what was written after the backup's head are left out: it is lost.
-    fn from_aside(&mut self, table: &AsideTable) -> Result<(), StoreError> {
+    fn write_aside(&mut self, table: &AsideTable) -> Result<(), StoreError> {
         #[derive(QueryableByName)]
         struct Content {
             #[diesel(sql_type = Text)]

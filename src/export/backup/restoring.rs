@@ -272,9 +272,6 @@ impl Filling {
                 }
             }
             Piece::Tile(id, tile) => {
-                if self.upper.is_empty() {
-                    self.upper.extend(self.growth.partial().into_iter().filter(|(id, _)| id.level > 0));
-                }
                 if hashes(&tile).as_ref() != self.expected(id) {
                     self.upper_changed.push(id);
                 }

@@ -130,7 +130,7 @@ impl Backup {
 
     /// The manifest can only be signed by whoever signs the log.
     async fn check_signer(&self) -> Result<(), BackupError> {
-        let known = self.read(|connection| keys::all(connection)).await?;
+        let known = self.read(keys::all).await?;
         let active = known.into_iter().find(|key| key.retired_at.is_none()).map(|key| key.vkey);
         let own = self.signer.vkey().map_err(BackupError::Key)?;
         if own.is_some() && own == active { Ok(()) } else { Err(BackupError::NotTheSigner) }
@@ -139,7 +139,7 @@ impl Backup {
     /// How far the backup is. It must be one of this very log.
     async fn look(&self, size: u64) -> Result<u64, BackupError> {
         let Some(signed) = fetch(&self.main, LATEST).await? else { return Ok(0) };
-        let known = self.read(|connection| keys::all(connection)).await?;
+        let known = self.read(keys::all).await?;
         let known: Vec<VerifierKey> = known.iter().filter_map(|key| VerifierKey::parse(&key.vkey)).collect();
         let foreign = |message: String| BackupError::Foreign {
             place: format!("{}/{LATEST}", self.main.name().trim_end_matches('/')),

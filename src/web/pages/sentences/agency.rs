@@ -35,6 +35,8 @@ pub fn of_agency(stored: &Stored) -> String {
         }
         "command.refused" => format!("What {who} asked for was refused: {}", ended(&value("command"))),
         "log.exported" => format!("{who} exported the log."),
+        "log.backed_up" => format!("{who} backed up the log: {} entries.", value("entries")),
+        "log.restored" => format!("{who} restored the log from a backup of {} entries.", value("entries")),
         "protocol.created" => format!("{who} wrote the protocol {}.", value("name")),
         "protocol.version_saved" => {
             format!("{who} saved version {} of the protocol {}.", value("version"), value("name"))
