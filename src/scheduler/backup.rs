@@ -12,7 +12,7 @@ use tokio::sync::watch;
 const EVERY: Duration = Duration::from_secs(5);
 /// After a failure, doubled after each further one.
 const RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// From then on being behind is an error, told again after as long.
 const ALARM: Duration = Duration::from_secs(60);
 /// At the end of the app the last entries get so much time.
@@ -93,7 +93,7 @@ impl Watch {
             tracing::warn!(error = %error, "the backup failed; it is tried again");
         }
         self.failures += 1;
-        RETRY.saturating_mul(1 << (self.failures - 1).min(5)).min(LONGEST_RETRY)
+        RETRY.saturating_mul(1 << (self.failures - 1).min(4)).min(LONGEST_RETRY)
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
     fn failures_are_tried_again_ever_less_often_until_one_is_over() {
         let mut watch = Watch { complete: Instant::now(), failures: 0, told: None };
         let pauses: Vec<u64> = (0..7).map(|_| watch.heed(failed()).as_secs()).collect();
-        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pauses, [2, 4, 8, 16, 30, 30, 30]);
         assert_eq!(watch.heed(Ok(Round::default())), EVERY);
         assert_eq!(watch.heed(failed()), RETRY);
     }

@@ -65,7 +65,10 @@ impl Buckets {
 
     /// What is there under a name, with the mode in which it is locked.
     pub async fn get(&self, name: &str) -> Option<(Vec<u8>, String)> {
-        let got = self.http.get(format!("{}/{name}", self.endpoint)).send().await.expect("an answer");
+        // Somebody with rights: moto looks at no signature.
+        let who = "AWS4-HMAC-SHA256 Credential=tester/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let got = self.http.get(format!("{}/{name}", self.endpoint)).header("authorization", who).send();
+        let got = got.await.expect("an answer");
         if got.status() == 404 {
             return None;
         }

@@ -91,10 +91,12 @@ pub fn restore(
         Ok::<_, RestoreError>((tables, fetch_events(source, &mut findings).await?))
     })?;
     restore::restore(owner_url, |restoring| {
-        for (table, lines) in &tables {
-            restoring.rows(table, lines)?;
+        if findings.is_empty() {
+            for (table, lines) in &tables {
+                restoring.rows(table, lines)?;
+            }
+            restoring.events(events.as_bytes())?;
         }
-        restoring.events(events.as_bytes())?;
         let size = opened.checkpoint.size;
         let (sender, mut pieces) = mpsc::channel(AT_ONCE);
         let fetching = runtime.spawn(fetch_all(source.clone(), size, sender));

@@ -6,7 +6,8 @@ use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
+use object_store::{ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
+use reqwest::header::{HeaderMap, HeaderValue};
 use std::collections::HashSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -168,11 +169,14 @@ fn s3(place: &str, bucket: &str, access: &S3Access) -> Result<impl ObjectStore +
         Some(endpoint) => check_endpoint(endpoint, &access.plain_hosts)?,
         None => false,
     };
+    // A bucket under Object Lock takes nothing without a checksum, and without a word on which one it is.
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amz-sdk-checksum-algorithm", HeaderValue::from_static("SHA256"));
+    let options = ClientOptions::new().with_allow_http(plain).with_default_headers(headers);
     let mut builder = AmazonS3Builder::from_env()
+        .with_client_options(options)
         .with_bucket_name(bucket)
         .with_retry(retry)
-        .with_allow_http(plain)
-        // A bucket under Object Lock takes nothing without a checksum.
         .with_checksum_algorithm(Checksum::SHA256);
     if let Some(endpoint) = &access.endpoint {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/'));

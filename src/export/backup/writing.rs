@@ -78,6 +78,8 @@ pub struct Backup {
     reached: Option<u64>,
     /// The day whose first manifest is written.
     day: Option<NaiveDate>,
+    /// The tables as the last manifest names them: most do not change from one round to the next.
+    tables: Vec<TableObject>,
 }
 
 /// An object on its way.
@@ -88,7 +90,7 @@ struct Object {
 
 impl Backup {
     pub fn new(main: Target, aside: Target, pool: Pool, origin: String, signer: Arc<dyn Signer>) -> Backup {
-        Backup { main, aside, pool, origin, signer, reached: None, day: None }
+        Backup { main, aside, pool, origin, signer, reached: None, day: None, tables: Vec::new() }
     }
 
     /// Brings the backup up to the newest signed head. `thorough`: looks for everything from the first entry on,
@@ -122,7 +124,10 @@ impl Backup {
         let mut round = Round { size: Some(size), ..Round::default() };
         self.send_entries(from, size, &there, &mut round, told).await?;
         self.send_tiles(from, size, &there, &mut round).await?;
-        self.finish(snapshot, today, &mut round).await?;
+        if thorough {
+            self.tables.clear();
+        }
+        self.tables = self.finish(snapshot, today, &mut round).await?;
         self.reached = Some(size);
         self.day = Some(today);
         Ok(round)
@@ -261,10 +266,10 @@ impl Backup {
         snapshot: Snapshot,
         today: NaiveDate,
         round: &mut Round,
-    ) -> Result<(), BackupError> {
+    ) -> Result<Vec<TableObject>, BackupError> {
         let Snapshot { head, tables, aside, sequences, schema } = snapshot;
         let named: Vec<TableObject> = tables.iter().map(table_object).collect();
-        let objects = tables.into_iter().zip(&named);
+        let objects = tables.into_iter().zip(&named).filter(|(_, named)| !self.tables.contains(named));
         let objects = objects.map(|(rows, named)| Object { name: named.object.clone(), content: rows.lines });
         self.send_new(objects.collect(), round).await?;
         let aside = aside.into_iter().map(|rows| {
@@ -273,14 +278,16 @@ impl Backup {
         });
         self.replace(aside.collect(), round).await?;
         let now: DateTime<Utc> = Utc::now();
-        let manifest = Manifest::new(&self.origin, now, &head.note, schema, named, sequences);
+        let manifest = Manifest::new(&self.origin, now, &head.note, schema, named.clone(), sequences);
         let signed = self.signer.sign(&manifest.text()).map_err(BackupError::Key)?.into_bytes();
-        let daily = Object { name: manifest::of_day(today), content: signed.clone() };
-        self.send_new(vec![daily], round).await?;
+        if self.day != Some(today) {
+            let daily = Object { name: manifest::of_day(today), content: signed.clone() };
+            self.send_new(vec![daily], round).await?;
+        }
         self.main.put(LATEST, signed.clone()).await?;
         self.main.put(CHECKPOINT, head.note.clone().into_bytes()).await?;
         count([Some(signed.len() as u64), Some(head.note.len() as u64)], round);
-        Ok(())
+        Ok(named)
     }
 
     async fn send_new(&self, objects: Vec<Object>, round: &mut Round) -> Result<(), BackupError> {
