@@ -2,8 +2,9 @@
 //!
 //! Start: address → database → keys → membership → committer → sequencer → demo → dispatch, loops, rescue → door.
 //! Stop: door (streams end) → dispatch (attempts end or are handed back) → committer (the queue is written) →
-//! sequencer (the last entries are signed) → membership → database.
+//! sequencer (the last entries are signed) → backup (and sent) → membership → database.
 
+pub mod backup;
 pub mod database;
 mod demo_mode;
 
@@ -17,6 +18,7 @@ use crate::auth::token_keys::TokenKey;
 use crate::auth::tokens::KeyRing;
 use crate::config::Config;
 use crate::demo::Agency;
+use crate::export::backup::writing::Backup;
 use crate::scheduler::attempt::Executors;
 use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::committer::{Committer, Parts};
@@ -26,7 +28,7 @@ use crate::scheduler::rescue::Rescue;
 use crate::scheduler::runs::RunCache;
 use crate::scheduler::sequencer::{Sealing, Sequencer};
 use crate::scheduler::signals::Signals;
-use crate::scheduler::{Scheduler, figures, listen, loops, stopped};
+use crate::scheduler::{Scheduler, backup as scheduler_backup, figures, listen, loops, stopped};
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::{Pool, sessions, settings, token_keys, users};
 use crate::web::doors::Doors;
@@ -75,6 +77,7 @@ struct Tasks {
     loops: JoinSet<()>,
     rescue: tokio::task::JoinHandle<()>,
     signals: tokio::task::JoinHandle<()>,
+    backup: Option<tokio::task::JoinHandle<Backup>>,
     housekeeping: tokio::task::JoinHandle<()>,
 }
 
@@ -103,6 +106,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let callbacks = Arc::new(Callbacks::open(&mut connection, base_url.clone())?);
     let membership = Membership::join(&mut connection, &config.data_dir)?;
     let agency_log = Arc::new(AgencyLog::new(pool.clone(), origin.clone(), membership.number()));
+    let backup = backup::continuous(config, &pool, &origin)?;
     let demo_agency = demo_mode::open_agency(config).await?;
     greet(config, &mut connection, demo_agency.as_ref())?;
     tell_of_start(config, &agency_log, &key)?;
@@ -174,6 +178,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         loops: loops::start(&scheduler, &pool, &agency_log, &stopping),
         rescue: tokio::spawn(rescue.run(stopping.clone())),
         signals: tokio::spawn(signals.run(stopping.clone())),
+        backup: backup.map(|backup| tokio::spawn(scheduler_backup::run(backup, stopping.clone()))),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
     let threads = Threads { committer, listener, heartbeat, sequencer, sealing };
@@ -373,6 +378,10 @@ impl Running {
         let _ = self.tasks.housekeeping.await;
         let _ = self.tasks.rescue.await;
         let _ = self.tasks.signals.await;
+        let backup = match self.tasks.backup {
+            Some(backup) => backup.await.ok(),
+            None => None,
+        };
         let _ = self.tasks.dispatch.await;
         if let Some(agency) = &self.demo_agency {
             agency.stop().await;
@@ -384,9 +393,9 @@ impl Running {
             (ended, heartbeat.join().ok(), sequencer.join().ok())
         });
         let (ended, membership, sequencer) = ended.await?;
-        let (agency_log, pool, database) = (self.agency_log, self.pool, self.database);
-        tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
-            agency_log.flush(true)?;
+        let agency_log = self.agency_log;
+        let flushed = tokio::task::spawn_blocking(move || {
+            let flushed = agency_log.flush(true);
             // It stops whether or not that can be written down.
             let stopped = AgencyEntry::of_system("instance.stopped", json!({"host": host_name()}));
             if let Err(error) = agency_log.record(stopped) {
@@ -395,10 +404,19 @@ impl Running {
             if let Some(sequencer) = sequencer {
                 sequencer.finish();
             }
+            flushed
+        });
+        let flushed = flushed.await?;
+        if let Some(backup) = backup {
+            scheduler_backup::finish(backup).await;
+        }
+        let (pool, database) = (self.pool, self.database);
+        tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+            flushed?;
             if let Some(membership) = membership {
                 membership.leave(&mut *pool.get()?)?;
             }
-            drop((agency_log, pool));
+            drop(pool);
             database.close()
         })
         .await??;

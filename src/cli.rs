@@ -1,5 +1,6 @@
 //! The command line. Reads what is asked, calls the module that does it, prints what came of it.
 
+mod backup;
 mod commands;
 mod verify;
 
@@ -59,6 +60,33 @@ enum Command {
         /// The verifier key that you trust, as /acts/log/key gave it.
         #[arg(long, value_name = "VKEY")]
         key: Option<String>,
+    },
+    /// Back the log up, with all that a restore needs: adds what is missing at the target.
+    Backup {
+        /// A directory, or s3://bucket/prefix [HMS_ACT_BACKUP]
+        #[arg(long, value_name = "PLACE")]
+        to: Option<String>,
+        /// Where what an erasure must reach is kept [HMS_ACT_BACKUP_ASIDE; default: aside/ in the directory]
+        #[arg(long, value_name = "PLACE")]
+        aside: Option<String>,
+    },
+    /// Prove a backup and fill an empty database with it.
+    Restore {
+        /// A directory, or s3://bucket/prefix [HMS_ACT_BACKUP]
+        #[arg(long, value_name = "PLACE")]
+        from: Option<String>,
+        /// Where what an erasure must reach was kept [HMS_ACT_BACKUP_ASIDE; default: aside/ in the directory]
+        #[arg(long, value_name = "PLACE")]
+        aside: Option<String>,
+        /// The verifier key that you trust, as /acts/log/key gave it; default: the data directory's own.
+        #[arg(long, value_name = "VKEY")]
+        key: Option<String>,
+        /// As the backup was on this day, instead of the latest.
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        at: Option<chrono::NaiveDate>,
+        /// Go on although more was signed here than the backup has: that is lost, and anybody can see it.
+        #[arg(long)]
+        accept_loss: bool,
     },
     /// Make a new key that signs the log from now on; the one before it signs along for 30 days.
     RotateLogKey,
@@ -127,6 +155,11 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Verify { run, bundle, file, key }) => {
             verify::verify(&load(arguments.flags)?, &What { run, bundle, file, key })
+        }
+        Some(Command::Backup { to, aside }) => done(backup::make(&load(arguments.flags)?, to, aside)),
+        Some(Command::Restore { from, aside, key, at, accept_loss }) => {
+            let asked = backup::Asked { from, aside, key, at, accept_loss };
+            backup::restore(&load(arguments.flags)?, asked)
         }
         Some(Command::RotateLogKey) => done(commands::rotate_log_key(&load(arguments.flags)?)),
         Some(Command::Openapi) => {

@@ -3,6 +3,10 @@
 //! Owns the names, the defaults and the checks of every setting. Never opens a socket or a database, and never
 //! shows a secret: a wrong value stops the start with one line that names the variable.
 
+mod backup;
+
+pub use backup::Backup;
+
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -42,6 +46,7 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// How long an override is under review. Nothing happens by itself when that is over.
     pub override_review_hours: u32,
+    pub backup: Backup,
 }
 
 /// A value that must not appear in logs: `Debug` hides it, [`Secret::expose`] is the only way to it.
@@ -105,6 +110,12 @@ pub struct Flags {
     /// How long an override is under review [HMS_ACT_OVERRIDE_REVIEW_HOURS, default 72]
     #[arg(long, value_name = "HOURS")]
     pub override_review_hours: Option<String>,
+    /// Where the log is backed up while it serves: a directory, or s3://bucket/prefix [HMS_ACT_BACKUP]
+    #[arg(long, value_name = "PLACE")]
+    pub backup: Option<String>,
+    /// Where the backup keeps what an erasure must reach [HMS_ACT_BACKUP_ASIDE]
+    #[arg(long, value_name = "PLACE")]
+    pub backup_aside: Option<String>,
 }
 
 /// A wrong value. Displays as one line that begins with the variable's name.
@@ -151,6 +162,8 @@ impl Config {
             "HMS_ACT_OVERRIDE_REVIEW_HOURS",
             &file.override_review_hours.map(|hours| hours.to_string()),
         );
+        let backup_to = from_flag(flags.backup, "HMS_ACT_BACKUP", &file.backup);
+        let backup_aside = from_flag(flags.backup_aside, "HMS_ACT_BACKUP_ASIDE", &file.backup_aside);
 
         Ok(Config {
             database_url: sources.database_url(
@@ -176,6 +189,7 @@ impl Config {
             override_review_hours: review
                 .as_deref()
                 .map_or(Ok(DEFAULT_OVERRIDE_REVIEW_HOURS), parse_review)?,
+            backup: sources.backup(backup_to, backup_aside)?,
         })
     }
 
@@ -208,6 +222,15 @@ struct FileValues {
     log_origin: Option<String>,
     max_body_bytes: Option<i64>,
     override_review_hours: Option<i64>,
+    backup: Option<String>,
+    backup_aside: Option<String>,
+    backup_s3_endpoint: Option<String>,
+    aws_region: Option<String>,
+    aws_access_key_id: Option<String>,
+    aws_secret_access_key: Option<String>,
+    aws_secret_access_key_file: Option<String>,
+    aws_session_token: Option<String>,
+    aws_session_token_file: Option<String>,
 }
 
 impl FileValues {

@@ -46,7 +46,8 @@ impl Database {
         Ok(database)
     }
 
-    fn owner_url(&self, config: &Config) -> Option<String> {
+    /// The login that may do everything. None: it was not given.
+    pub fn owner_url(&self, config: &Config) -> Option<String> {
         match &self.cluster {
             Some(cluster) => Some(cluster.owner_url()),
             None => config.owner_database_url.as_ref().map(|url| url.expose().to_owned()),

@@ -5,9 +5,10 @@
 
 use super::key_file::{self, KeyFile, KeyFileError};
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::note::VerifierKey;
+use crate::audit::note::{self, VerifierKey};
+use crate::export::backup::writing::Signer;
 use ed25519_dalek::SigningKey;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const IF_LOST: &str = "move it away and run `hms-act rotate-log-key`: a new key signs from then on, and what the old \
                        one signed stays checkable.";
@@ -71,6 +72,28 @@ impl LogKeys {
         let along = self.retiring.as_ref().filter(|_| retiring_still);
         let keys: Vec<&SigningKey> = [Some(&self.active), along].into_iter().flatten().collect();
         checkpoint.sign(&keys)
+    }
+}
+
+/// Signs the manifests of backups, with the keys as they are in the data directory at that moment.
+pub struct ManifestSigner {
+    pub data_dir: PathBuf,
+    pub origin: String,
+}
+
+impl Signer for ManifestSigner {
+    fn vkey(&self) -> Result<Option<String>, String> {
+        let keys = LogKeys::load(&self.data_dir).map_err(|error| error.to_string())?;
+        Ok(keys.map(|keys| keys.vkey(&self.origin)))
+    }
+
+    fn sign(&self, text: &str) -> Result<String, String> {
+        let keys = LogKeys::load(&self.data_dir).map_err(|error| error.to_string())?;
+        let keys = keys.ok_or("the key that signs the log is gone from the data directory")?;
+        let keys: Vec<&SigningKey> =
+            [Some(&keys.active), keys.retiring.as_ref()].into_iter().flatten().collect();
+        // One line of JSON: nobody can take it for a checkpoint, which has three lines.
+        Ok(note::sign(text, &self.origin, &keys))
     }
 }
 

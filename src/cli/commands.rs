@@ -135,17 +135,28 @@ pub fn rotate_log_key(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Somebody on the machine: the operating system knows who, and the log from where.
-fn entry(type_name: &'static str, mut detail: Value) -> AgencyEntry {
+pub(super) fn entry(type_name: &'static str, mut detail: Value) -> AgencyEntry {
     detail["via"] = json!({"auth": AuthMethod::CommandLine.as_str(), "address": host_name()});
     AgencyEntry { actor: "command line".to_owned(), type_name, status: None, detail, flood: None }
 }
 
 /// Opens the database, does something with a stream of the log of its own, and closes it.
-fn with_database(
+pub(super) fn with_database(
     config: &Config,
     work: impl FnOnce(&Pool, &AgencyLog) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let database = Database::open(config)?;
+    let worked = with_opened(config, &database, work);
+    let closed = database.close();
+    worked.and(closed)
+}
+
+/// The same with a database that is open.
+pub(super) fn with_opened(
+    config: &Config,
+    database: &Database,
+    work: impl FnOnce(&Pool, &AgencyLog) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let pool = database.pool(2)?;
     let mut connection = pool.get()?;
     let origin = log_origin(config, &mut connection)?;
@@ -154,10 +165,7 @@ fn with_database(
     instances::remove(&mut connection, stream)?;
     drop(connection);
     let agency = AgencyLog::new(pool.clone(), origin, stream);
-    let worked = work(&pool, &agency);
-    drop((agency, pool));
-    let closed = database.close();
-    worked.and(closed)
+    work(&pool, &agency)
 }
 
 fn ask_password() -> anyhow::Result<String> {

@@ -85,6 +85,11 @@ fn own_keys(config: &Config, origin: &str) -> Result<Vec<VerifierKey>, KeyFileEr
     if !config.data_dir.join(MEMORY).exists() {
         return Ok(Vec::new());
     }
+    own_keys_of(config, origin)
+}
+
+/// The keys that lie in this data directory, if there are any.
+pub(super) fn own_keys_of(config: &Config, origin: &str) -> Result<Vec<VerifierKey>, KeyFileError> {
     let Some(keys) = LogKeys::load(&config.data_dir)? else { return Ok(Vec::new()) };
     let vkeys = [Some(keys.vkey(origin)), keys.retiring_vkey(origin)];
     Ok(vkeys.into_iter().flatten().filter_map(|vkey| VerifierKey::parse(&vkey)).collect())
@@ -110,7 +115,7 @@ impl Findings {
 }
 
 /// A line on the terminal that says how far it is.
-struct Progress {
+pub(super) struct Progress {
     what: &'static str,
     total: u64,
     shown: Option<Instant>,
@@ -118,11 +123,11 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(what: &'static str, total: u64) -> Progress {
+    pub(super) fn new(what: &'static str, total: u64) -> Progress {
         Progress { what, total, shown: None, is_shown: std::io::stderr().is_terminal() }
     }
 
-    fn at(&mut self, done: u64) {
+    pub(super) fn at(&mut self, done: u64) {
         const EVERY: Duration = Duration::from_millis(200);
         if !self.is_shown || self.shown.is_some_and(|at| at.elapsed() < EVERY) {
             return;

@@ -23,6 +23,8 @@ const REQUEST: &str = "hms_act_http_request_duration_seconds";
 const CONNECTIONS: &str = "hms_act_database_connections";
 const SEALED: &str = "hms_act_log_sealed_entries";
 const UNSEALED: &str = "hms_act_log_unsealed_seconds";
+const BEHIND: &str = "hms_act_backup_behind_seconds";
+const BACKED_UP: &str = "hms_act_backup_entries";
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -43,7 +45,7 @@ const COMMANDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0]
 const FAST: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const SLOW: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0];
 
-const ALL: [Figure; 14] = [
+const ALL: [Figure; 16] = [
     figure(RUNS_STARTED, Kind::Counter, Unit::Count, "Runs started, once their first entry is committed."),
     figure(RUNS_CLOSED, Kind::Counter, Unit::Count, "Runs that ended, by the status that they ended in."),
     figure(ENTRIES, Kind::Counter, Unit::Count, "Entries of runs written into the activity log."),
@@ -82,6 +84,18 @@ const ALL: [Figure; 14] = [
         Kind::Gauge,
         Unit::Seconds,
         "For how long the log has not been signed although it should be; 0 while all is well.",
+    ),
+    figure(
+        BACKED_UP,
+        Kind::Gauge,
+        Unit::Count,
+        "Entries of the log in the backup, if this instance makes it.",
+    ),
+    figure(
+        BEHIND,
+        Kind::Gauge,
+        Unit::Seconds,
+        "For how long the backup has lacked signed entries; 0 while all is well or another instance makes it.",
     ),
 ];
 
@@ -206,6 +220,16 @@ pub fn sealed(size: u64) {
 /// How long signing has failed. 0: it does not.
 pub fn unsealed_for(time: Duration) {
     gauge!(UNSEALED).set(time.as_secs_f64());
+}
+
+/// So many entries are in the backup.
+pub fn backed_up(size: u64) {
+    gauge!(BACKED_UP).set(size as f64);
+}
+
+/// How long the backup has lacked something. 0: it does not.
+pub fn backup_behind(time: Duration) {
+    gauge!(BEHIND).set(time.as_secs_f64());
 }
 
 /// What is looked at only when somebody asks.

@@ -5,6 +5,7 @@
 //! person or for a network call.
 
 pub mod attempt;
+pub mod backup;
 pub mod callbacks;
 pub mod catalog;
 pub mod changes;

@@ -8,6 +8,7 @@ mod disclosures;
 mod entries;
 mod overrides;
 mod projections;
+pub(super) mod replayed;
 mod slots;
 mod subruns;
 mod timers;

@@ -5,6 +5,7 @@
 
 pub mod agency;
 pub mod approvals;
+pub mod backup;
 pub mod batch;
 pub mod bootstrap;
 pub mod conninfo;
@@ -24,6 +25,7 @@ pub mod protocols;
 pub mod raw_log;
 pub mod redactions;
 pub mod registry;
+pub mod restore;
 pub mod runs;
 pub mod schedules;
 pub mod schema;

@@ -108,14 +108,14 @@ fn fold(
 }
 
 /// What is known of a run before its log is read.
-struct Beginning {
-    id: RunId,
-    salt: Option<[u8; 32]>,
-    is_open: bool,
+pub(super) struct Beginning {
+    pub id: RunId,
+    pub salt: Option<[u8; 32]>,
+    pub is_open: bool,
 }
 
 impl Beginning {
-    fn first(
+    pub fn first(
         &self,
         connection: &mut PgConnection,
         recorded: &Recorded,

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub mod browser;
+pub mod bucket;
 pub mod client;
 pub mod gate;
 pub mod outside;

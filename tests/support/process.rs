@@ -40,7 +40,27 @@ impl Setup {
 
     /// Runs another command of the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command().args(arguments).stdin(Stdio::null()).output().expect("it runs")
+        self.run_with(&[], arguments)
+    }
+
+    /// The same with further settings.
+    pub fn run_with(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Output {
+        let mut command = self.command();
+        command.envs(settings.iter().copied()).args(arguments);
+        command.stdin(Stdio::null()).output().expect("it runs")
+    }
+
+    /// Begins another command of the program, which is killed once something is so.
+    pub fn run_and_kill9(&self, arguments: &[&str], once: impl Fn() -> bool) {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("it starts");
+        while !once() && child.try_wait().expect("it is ours").is_none() {
+            std::thread::yield_now();
+        }
+        // It may be over already.
+        let _ = child.kill();
+        child.wait().expect("it ended");
     }
 
     /// `hms-act verify`: whether it passed, and what it printed.

@@ -78,6 +78,7 @@ impl TestServer {
             log_origin: Some("test.invalid/log".to_owned()),
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
             override_review_hours: DEFAULT_OVERRIDE_REVIEW_HOURS,
+            backup: hms_act::config::Backup::default(),
         };
         change(&mut config);
         let running = app::start(&config).await.expect("it starts");

@@ -10,11 +10,17 @@ use serde_json::Value;
 use std::collections::HashSet;
 
 pub(super) fn insert(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
-    let new: Vec<&Run> =
-        members.iter().filter(|member| member.before.is_none()).map(|member| member.told_run()).collect();
-    if new.is_empty() {
+    let new = members.iter().filter(|member| member.before.is_none()).map(|member| member.told_run());
+    let new: Vec<(&Run, String)> = new.map(|run| (run, subject(run))).collect();
+    insert_as(connection, &new)
+}
+
+/// Adds runs, each with the words that lists show of the payload that it began with.
+pub(super) fn insert_as(connection: &mut PgConnection, runs: &[(&Run, String)]) -> Result<(), StoreError> {
+    if runs.is_empty() {
         return Ok(());
     }
+    let new: Vec<&Run> = runs.iter().map(|(run, _)| *run).collect();
     diesel::sql_query(
         "INSERT INTO runs (run_id, protocol_id, protocol_version, protocol_name, started_by, subject, salt,
             created_at, status, current_step, stalled, version, instances, updated_at, closed_at, lineage,
@@ -28,7 +34,7 @@ pub(super) fn insert(connection: &mut PgConnection, members: &[&Member]) -> Resu
     .bind::<Array<Integer>, _>(new.iter().map(|run| run.protocol_ref.version).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(new.iter().map(|run| run.protocol_ref.name.as_str()).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(new.iter().map(|run| run.started_by.as_str()).collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(new.iter().map(|run| subject(run)).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(runs.iter().map(|(_, subject)| subject.as_str()).collect::<Vec<_>>())
     .bind::<Array<Nullable<Bytea>>, _>(
         new.iter().map(|run| run.salt.as_ref().map(<[u8; 32]>::as_slice)).collect::<Vec<_>>(),
     )

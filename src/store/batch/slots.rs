@@ -87,8 +87,8 @@ pub(super) fn set(connection: &mut PgConnection, members: &[&Member]) -> Result<
         return Ok(());
     }
     let capacity = |slot: &Slot| i32::try_from(slot.limit).unwrap_or(i32::MAX);
-    // Whoever was not refused has a place; the others wait for theirs.
-    let taken = |slot: &Slot| slot.when_full == WhenFull::Refuse;
+    // Whoever was not refused has a place; the others wait for theirs. (A restored run may have got it already.)
+    let taken = |member: &Member, slot: &Slot| slot.when_full == WhenFull::Refuse || !member.run.held;
     diesel::sql_query(
         "INSERT INTO slots (run_id, protocol_id, key, capacity, taken) SELECT * FROM unnest($1, $2, $3, $4, $5)",
     )
@@ -96,7 +96,7 @@ pub(super) fn set(connection: &mut PgConnection, members: &[&Member]) -> Result<
     .bind::<Array<BigInt>, _>(begun.iter().map(|(member, _)| member.run.protocol_ref.id).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(begun.iter().map(|(_, slot)| slot.key.as_str()).collect::<Vec<_>>())
     .bind::<Array<Integer>, _>(begun.iter().map(|(_, slot)| capacity(slot)).collect::<Vec<_>>())
-    .bind::<Array<Bool>, _>(begun.iter().map(|(_, slot)| taken(slot)).collect::<Vec<_>>())
+    .bind::<Array<Bool>, _>(begun.iter().map(|(member, slot)| taken(member, slot)).collect::<Vec<_>>())
     .execute(connection)?;
     Ok(())
 }

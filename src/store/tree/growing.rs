@@ -27,17 +27,29 @@ pub struct Passed {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    run_id: i64,
-    stream: i64,
+pub(in crate::store) struct Place {
+    pub run_id: i64,
+    pub stream: i64,
 }
 
 /// Entries that follow each other in one stream and in the tree.
-struct Range {
-    first_index: i64,
-    place: Place,
-    first_seq: i64,
-    entries: i64,
+pub(in crate::store) struct Range {
+    pub first_index: i64,
+    pub place: Place,
+    pub first_seq: i64,
+    pub entries: i64,
+}
+
+impl Range {
+    /// Adds an entry at the end: to the last range, if it goes on there.
+    pub fn add(ranges: &mut Vec<Range>, index: i64, place: Place, seq: i64) {
+        match ranges.last_mut() {
+            Some(range) if range.place == place && range.first_seq + range.entries == seq => {
+                range.entries += 1
+            }
+            _ => ranges.push(Range { first_index: index, place, first_seq: seq, entries: 1 }),
+        }
+    }
 }
 
 #[derive(QueryableByName)]
@@ -213,12 +225,7 @@ fn add_page(
         })?;
         let index = growth.size() as i64;
         growth.push(hash);
-        match ranges.last_mut() {
-            Some(range) if range.place == place && range.first_seq + range.entries == entry.seq => {
-                range.entries += 1;
-            }
-            _ => ranges.push(Range { first_index: index, place, first_seq: entry.seq, entries: 1 }),
-        }
+        Range::add(&mut ranges, index, place, entry.seq);
     }
     write_ranges(connection, &ranges)?;
     write_tiles(connection, growth.take_full())
@@ -258,7 +265,10 @@ fn read_last(
     Ok(())
 }
 
-fn write_ranges(connection: &mut Connection, ranges: &[Range]) -> Result<(), StoreError> {
+pub(in crate::store) fn write_ranges(
+    connection: &mut Connection,
+    ranges: &[Range],
+) -> Result<(), StoreError> {
     if ranges.is_empty() {
         return Ok(());
     }
@@ -277,7 +287,10 @@ fn write_ranges(connection: &mut Connection, ranges: &[Range]) -> Result<(), Sto
 }
 
 /// A tile only ever grows: one that says something else already is damage, and nothing is written over it.
-fn write_tiles(connection: &mut Connection, tiles: Vec<(TileId, Vec<Hash>)>) -> Result<(), StoreError> {
+pub(in crate::store) fn write_tiles(
+    connection: &mut Connection,
+    tiles: Vec<(TileId, Vec<Hash>)>,
+) -> Result<(), StoreError> {
     if tiles.is_empty() {
         return Ok(());
     }

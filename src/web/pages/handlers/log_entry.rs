@@ -132,7 +132,9 @@ impl Around {
 fn proof(connection: &mut Connection, (run, stream, seq): Place) -> Result<Option<Proof>, StoreError> {
     let index = tree::index_of(connection, run, stream, seq)?;
     let head = checkpoints::latest(connection)?;
-    let Some((index, head)) = index.zip(head).filter(|(index, head)| *index < head.size) else { return Ok(None) };
+    let Some((index, head)) = index.zip(head).filter(|(index, head)| *index < head.size) else {
+        return Ok(None);
+    };
     let path = audit::tree::inclusion_proof(&mut tree::nodes(connection), index, head.size)?;
     Ok(Some(Proof {
         index: index.to_string(),

@@ -74,6 +74,8 @@ pub fn of_agency(stored: &Stored) -> String {
         "log.export_ended" => {
             format!("An export of the log by {who} was {} after {} entries.", value("outcome"), value("rows"))
         }
+        "log.backed_up" => format!("{who} backed up the log: {} entries.", value("entries")),
+        "log.restored" => format!("{who} restored the log from a backup of {} entries.", value("entries")),
         "protocol.created" => format!("{who} wrote the protocol {}.", value("name")),
         "protocol.version_saved" => {
             format!("{who} saved version {} of the protocol {}.", value("version"), value("name"))

@@ -1,0 +1,216 @@
+//! What a backup reads: the log in the order of its tree, what lies beside it, and the tables that no entry could
+//! give back. Rows are read as JSON, whatever columns a table has. Never writes.
+
+use super::Connection;
+use super::error::StoreError;
+use super::tree::checkpoints::{self, SignedHead};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
+use std::collections::BTreeMap;
+
+/// A table that is backed up as it stands at the moment of a checkpoint, all of it: small ones.
+pub struct Table {
+    pub name: &'static str,
+    condition: &'static str,
+    order: &'static str,
+}
+
+const fn table(name: &'static str, condition: &'static str, order: &'static str) -> Table {
+    Table { name, condition, order }
+}
+
+/// In an order in which they can be written again.
+pub const TABLES: [Table; 9] = [
+    table("settings", "true", "key"),
+    table("users", "true", "name"),
+    table("protocols", "true", "id"),
+    table("protocol_versions", "true", "protocol_id, version"),
+    table("actions", "true", "name"),
+    table("agents", "true", "name"),
+    table("schedules", "true", "protocol_id"),
+    table("log_keys", "true", "added_at, vkey"),
+    table("token_keys", "true", "kid"),
+];
+
+/// The same, but kept aside: what may have to be erased there. Of the events, those that no run had at the moment of
+/// the checkpoint, which is a little before this is read; the log says of the others who took them.
+pub const TABLES_ASIDE: [Table; 1] =
+    [table("events", "taken_at IS NULL OR taken_at > clock_timestamp() - interval '1 hour'", "id")];
+
+/// What is backed up aside, along with the entries that it belongs to.
+pub struct AsideTable {
+    pub name: &'static str,
+    /// A row belongs to one entry (`run_id`, `stream`, `seq`); otherwise to a run, and lies with its first entry.
+    pub of_entries: bool,
+    /// It refers to `runs`.
+    pub after_runs: bool,
+}
+
+/// Rows that belong to runs or entries, and that an erasure must reach in the backup too.
+pub const ASIDE: [AsideTable; 2] = [
+    AsideTable { name: "disclosures", of_entries: true, after_runs: false },
+    AsideTable { name: "start_keys", of_entries: false, after_runs: true },
+];
+
+/// The salt of a run's checksums is a column of `runs`, not a row: it goes by this name.
+pub const SALTS: &str = "salts";
+
+/// An entry with its place in the tree.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct Placed {
+    #[diesel(sql_type = BigInt)]
+    pub run_id: i64,
+    #[diesel(sql_type = BigInt)]
+    pub stream: i64,
+    #[diesel(sql_type = BigInt)]
+    pub seq: i64,
+    #[diesel(sql_type = Binary)]
+    pub leaf: Vec<u8>,
+    /// JSON, as it was written.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub beside: Option<String>,
+}
+
+/// The entries with the indexes from `first` on, in their order.
+pub fn entries(connection: &mut Connection, first: u64, count: u64) -> Result<Vec<Placed>, StoreError> {
+    Ok(diesel::sql_query(
+        "SELECT a.run_id, a.stream, a.seq, a.leaf, a.beside::text AS beside FROM log_ranges r
+         JOIN activity_log a ON a.run_id = r.run_id AND a.stream = r.stream
+            AND a.seq >= r.first_seq + greatest($1 - r.first_index, 0)
+            AND a.seq < r.first_seq + least(r.entries, $2 - r.first_index)
+         WHERE r.first_index >= coalesce((SELECT max(first_index) FROM log_ranges WHERE first_index <= $1), 0)
+            AND r.first_index < $2
+         ORDER BY r.first_index, a.seq",
+    )
+    .bind::<BigInt, _>(first as i64)
+    .bind::<BigInt, _>((first + count) as i64)
+    .load(connection)?)
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = BigInt)]
+    of: i64,
+    #[diesel(sql_type = Text)]
+    line: String,
+}
+
+/// What belongs aside of these entries, as lines of JSON, by the place of the entry in the slice.
+pub fn aside(
+    connection: &mut Connection,
+    entries: &[Placed],
+) -> Result<BTreeMap<usize, Vec<String>>, StoreError> {
+    let column = |pick: fn(&Placed) -> i64| entries.iter().map(pick).collect::<Vec<_>>();
+    let mut found: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    let salts = format!(
+        "SELECT n.of - 1 AS of, json_build_object('table', '{SALTS}', 'run_id', t.run_id,
+            'row', json_build_object('salt', encode(t.salt, 'hex')))::text AS line
+         FROM unnest($1, $2, $3) WITH ORDINALITY AS n (r, m, s, of) JOIN runs t ON t.run_id = n.r AND n.s = 1
+         WHERE t.salt IS NOT NULL ORDER BY n.of"
+    );
+    let rows = ASIDE.iter().map(|table| {
+        let on = match table.of_entries {
+            true => "t.run_id = n.r AND t.stream = n.m AND t.seq = n.s",
+            false => "t.run_id = n.r AND n.s = 1",
+        };
+        format!(
+            "SELECT n.of - 1 AS of, json_build_object('table', '{0}', 'run_id', t.run_id, 'row', row_to_json(t))::text
+                AS line
+             FROM unnest($1, $2, $3) WITH ORDINALITY AS n (r, m, s, of) JOIN {0} t ON {on} ORDER BY n.of, line",
+            table.name
+        )
+    });
+    for query in std::iter::once(salts).chain(rows) {
+        let lines: Vec<Line> = diesel::sql_query(query)
+            .bind::<Array<BigInt>, _>(column(|entry| entry.run_id))
+            .bind::<Array<BigInt>, _>(column(|entry| entry.stream))
+            .bind::<Array<BigInt>, _>(column(|entry| entry.seq))
+            .load(connection)?;
+        for Line { of, line } in lines {
+            found.entry(of as usize).or_default().push(line);
+        }
+    }
+    Ok(found)
+}
+
+/// The rows of a table, a line of JSON each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rows {
+    pub table: &'static str,
+    pub lines: Vec<u8>,
+    pub count: u64,
+}
+
+/// The signed head, and the tables as they stand a moment later: whatever an entry below the head names is in them.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub head: SignedHead,
+    pub tables: Vec<Rows>,
+    pub aside: Vec<Rows>,
+    /// By sequence, the last number that it gave.
+    pub sequences: BTreeMap<String, i64>,
+    /// The last migration.
+    pub schema: String,
+}
+
+/// None: nothing was signed yet.
+pub fn snapshot(connection: &mut Connection) -> Result<Option<Snapshot>, StoreError> {
+    super::snapshot(connection, |connection| {
+        let Some(head) = checkpoints::latest(connection)? else { return Ok(None) };
+        Ok(Some(Snapshot {
+            head,
+            tables: TABLES.iter().map(|table| rows(connection, table)).collect::<Result<_, _>>()?,
+            aside: TABLES_ASIDE.iter().map(|table| rows(connection, table)).collect::<Result<_, _>>()?,
+            sequences: sequences(connection)?,
+            schema: schema(connection)?,
+        }))
+    })
+}
+
+/// The newest signed head. None: nothing was signed yet.
+pub fn head(connection: &mut Connection) -> Result<Option<SignedHead>, StoreError> {
+    checkpoints::latest(connection)
+}
+
+fn rows(connection: &mut Connection, table: &Table) -> Result<Rows, StoreError> {
+    let Table { name, condition, order } = table;
+    let query = format!(
+        "SELECT 0::bigint AS of, row_to_json(t)::text AS line
+         FROM (SELECT * FROM {name} WHERE {condition} ORDER BY {order}) t"
+    );
+    let found: Vec<Line> = diesel::sql_query(query).load(connection)?;
+    let mut lines = Vec::new();
+    for Line { line, .. } in &found {
+        // Line feeds between tokens, which a document may have as its author wrote it, mean nothing.
+        lines.extend(line.bytes().map(|byte| if byte == b'\n' || byte == b'\r' { b' ' } else { byte }));
+        lines.push(b'\n');
+    }
+    Ok(Rows { table: name, lines, count: found.len() as u64 })
+}
+
+fn sequences(connection: &mut Connection) -> Result<BTreeMap<String, i64>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Sequence {
+        #[diesel(sql_type = Text)]
+        name: String,
+        #[diesel(sql_type = BigInt)]
+        last: i64,
+    }
+    let rows: Vec<Sequence> = diesel::sql_query(
+        "SELECT sequencename::text AS name, coalesce(last_value, 0) AS last FROM pg_sequences
+         WHERE schemaname = 'public' ORDER BY 1",
+    )
+    .load(connection)?;
+    Ok(rows.into_iter().map(|row| (row.name, row.last)).collect())
+}
+
+/// The last migration of this database.
+pub fn schema(connection: &mut Connection) -> Result<String, StoreError> {
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = Text)]
+        version: String,
+    }
+    let query = "SELECT coalesce(max(version), '') AS version FROM public.__diesel_schema_migrations";
+    Ok(diesel::sql_query(query).get_result::<Version>(connection)?.version)
+}
