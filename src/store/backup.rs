@@ -3,6 +3,7 @@
 
 use super::Connection;
 use super::error::StoreError;
+use super::tree::BY_INDEX;
 use super::tree::checkpoints::{self, SignedHead};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
@@ -70,18 +71,11 @@ pub struct Placed {
 
 /// The entries with the indexes from `first` on, in their order.
 pub fn entries(connection: &mut Connection, first: u64, count: u64) -> Result<Vec<Placed>, StoreError> {
-    Ok(diesel::sql_query(
-        "SELECT a.run_id, a.stream, a.seq, a.leaf, a.beside::text AS beside FROM log_ranges r
-         JOIN activity_log a ON a.run_id = r.run_id AND a.stream = r.stream
-            AND a.seq >= r.first_seq + greatest($1 - r.first_index, 0)
-            AND a.seq < r.first_seq + least(r.entries, $2 - r.first_index)
-         WHERE r.first_index >= coalesce((SELECT max(first_index) FROM log_ranges WHERE first_index <= $1), 0)
-            AND r.first_index < $2
-         ORDER BY r.first_index, a.seq",
-    )
-    .bind::<BigInt, _>(first as i64)
-    .bind::<BigInt, _>((first + count) as i64)
-    .load(connection)?)
+    let columns = "a.run_id, a.stream, a.seq, a.leaf, a.beside::text AS beside";
+    Ok(diesel::sql_query(format!("SELECT {columns} {BY_INDEX}"))
+        .bind::<BigInt, _>(first as i64)
+        .bind::<BigInt, _>((first + count) as i64)
+        .load(connection)?)
 }
 
 #[derive(QueryableByName)]
