@@ -23,12 +23,13 @@ use crate::scheduler::attempt::Executors;
 use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::committer::{Committer, Parts};
 use crate::scheduler::dispatch::{Dispatch, InHand};
-use crate::scheduler::membership::Membership;
+use crate::scheduler::membership::{Membership, host_name};
 use crate::scheduler::rescue::Rescue;
 use crate::scheduler::runs::RunCache;
 use crate::scheduler::sequencer::{Sealing, Sequencer};
+use crate::scheduler::signals::Signals;
 use crate::scheduler::{Scheduler, backup as scheduler_backup, figures, listen, loops, stopped};
-use crate::store::agency::AgencyLog;
+use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::{Pool, sessions, settings, token_keys, users};
 use crate::web::doors::Doors;
 use crate::web::measure::measure;
@@ -41,6 +42,7 @@ use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use database::Database;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -75,6 +77,7 @@ struct Tasks {
     loops: JoinSet<()>,
     rescue: tokio::task::JoinHandle<()>,
     backup: Option<tokio::task::JoinHandle<Backup>>,
+    signals: tokio::task::JoinHandle<()>,
     housekeeping: tokio::task::JoinHandle<()>,
 }
 
@@ -98,7 +101,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let database = open_database(config).await?;
     let pool = database.pool(POOL_SIZE)?;
     let mut connection = pool.get()?;
-    let keys = publish_key(config, &mut connection)?;
+    let (key, keys) = publish_key(config, &mut connection)?;
     let origin = log_origin(config, &mut connection)?;
     let callbacks = Arc::new(Callbacks::open(&mut connection, base_url.clone())?);
     let membership = Membership::join(&mut connection, &config.data_dir)?;
@@ -106,6 +109,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let backup = backup::continuous(config, &pool, &origin)?;
     let demo_agency = demo_mode::open_agency(config).await?;
     greet(config, &mut connection, demo_agency.as_ref())?;
+    tell_of_start(config, &agency_log, &key)?;
 
     let (scheduler, requests) = Scheduler::new(Arc::new(RunCache::default()), pool.clone());
     scheduler.catalog.refresh(&mut connection)?;
@@ -113,6 +117,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let (stop, stopping) = watch::channel(false);
     let log_name = origin.clone();
     let (work, to_do) = mpsc::unbounded_channel();
+    let signals = work.clone();
     let committer = Committer::new(Parts {
         database_url: database.app_url.clone(),
         origin,
@@ -162,6 +167,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         in_hand: in_hand.clone(),
         live: membership.live(),
     };
+    let signals =
+        Signals { scheduler: scheduler.clone(), pool: pool.clone(), in_hand: in_hand.clone(), work: signals };
     let (url, beats_until) = (database.app_url.clone(), stopping.clone());
     let heartbeat = thread("heartbeat", move || membership.run(&url, &beats_until))?;
     let dispatch = Dispatch::new(scheduler.clone(), executors(&guard, programs, callbacks), in_hand);
@@ -171,6 +178,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         loops: loops::start(&scheduler, &pool, &agency_log, &stopping),
         rescue: tokio::spawn(rescue.run(stopping.clone())),
         backup: backup.map(|backup| tokio::spawn(scheduler_backup::run(backup, stopping.clone()))),
+        signals: tokio::spawn(signals.run(stopping.clone())),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
     let threads = Threads { committer, listener, heartbeat, sequencer, sealing };
@@ -212,11 +220,34 @@ async fn open_database(config: &Config) -> anyhow::Result<Database> {
     tokio::task::spawn_blocking(move || Database::open(&config)).await?
 }
 
-/// The key that this instance signs tokens with, made known to the others; and theirs.
-fn publish_key(config: &Config, connection: &mut crate::store::Connection) -> anyhow::Result<KeyRing> {
+/// The key that this instance signs tokens with, if it has just been made known to the others; and theirs.
+fn publish_key(
+    config: &Config,
+    connection: &mut crate::store::Connection,
+) -> anyhow::Result<(Option<TokenKey>, KeyRing)> {
     let key = TokenKey::load_or_create(&config.data_dir)?;
-    token_keys::publish(connection, key.kid(), &key.public_key())?;
-    Ok(token_keys::active(connection)?.into_iter().collect())
+    let is_new = token_keys::publish(connection, key.kid(), &key.public_key())?;
+    let keys = token_keys::active(connection)?.into_iter().collect();
+    Ok((is_new.then_some(key), keys))
+}
+
+/// What an auditor asks first: which program ran where, told what.
+fn tell_of_start(config: &Config, agency: &AgencyLog, new_key: &Option<TokenKey>) -> anyhow::Result<()> {
+    if let Some(key) = new_key {
+        agency.record(AgencyEntry::of_system("key.added", json!({"use": "tokens", "kid": key.kid()})))?;
+    }
+    let hosts: Vec<String> =
+        config.allow_hosts.iter().map(|allowed| format!("{}:{}", allowed.host, allowed.port)).collect();
+    let detail = json!({
+        "host": host_name(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "demo": config.demo,
+        "public_url": config.base_url(),
+        "allow_hosts": hosts,
+        "allow_commands": config.allow_commands,
+        "override_review_hours": config.override_review_hours,
+    });
+    Ok(agency.record(AgencyEntry::of_system("instance.started", detail))?)
 }
 
 /// The log's name, settled at the first start and the same ever after.
@@ -253,7 +284,8 @@ fn start_listener(
 ) -> anyhow::Result<JoinHandle<()>> {
     let (url, changes) = (database.app_url.clone(), scheduler.changes.clone());
     let (others, stopping) = (Arc::clone(&membership.others), stopping.clone());
-    Ok(thread("listener", move || listen::run(&url, &changes, &others, &stopping))?)
+    let runs = scheduler.run_cache();
+    Ok(thread("listener", move || listen::run(&url, &changes, &runs, &others, &stopping))?)
 }
 
 type Door = (ServerHandle, tokio::task::JoinHandle<std::io::Result<()>>);
@@ -349,6 +381,7 @@ impl Running {
             Some(backup) => backup.await.ok(),
             None => None,
         };
+        let _ = self.tasks.signals.await;
         let _ = self.tasks.dispatch.await;
         if let Some(agency) = &self.demo_agency {
             agency.stop().await;
@@ -363,6 +396,11 @@ impl Running {
         let agency_log = self.agency_log;
         let flushed = tokio::task::spawn_blocking(move || {
             let flushed = agency_log.flush(true);
+            // It stops whether or not that can be written down.
+            let stopped = AgencyEntry::of_system("instance.stopped", json!({"host": host_name()}));
+            if let Err(error) = agency_log.record(stopped) {
+                tracing::warn!(error = %error, "the end of this instance is not in the log");
+            }
             if let Some(sequencer) = sequencer {
                 sequencer.finish();
             }

@@ -242,7 +242,12 @@ impl Engine {
         let row = protocols::create(&mut *self.pool.get()?, None, name, definition, "bench")?;
         let protocol = Protocol::parse(definition).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
         let payload = payload.as_object().cloned().unwrap_or_default();
-        let actor = Actor { name: "bench".to_owned(), roles: vec!["staff".to_owned()], via: None };
+        let actor = Actor {
+            name: "bench".to_owned(),
+            roles: vec!["staff".to_owned()],
+            groups: Vec::new(),
+            via: None,
+        };
         let protocol_ref = ProtocolRef { id: row.id, version: 1, name: row.name };
         Ok(NewRun::of(protocol_ref, Arc::new(protocol), payload, actor))
     }

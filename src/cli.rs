@@ -51,6 +51,9 @@ enum Command {
         /// Only this run.
         #[arg(long, value_name = "ID")]
         run: Option<i64>,
+        /// A run's bundle instead of the database.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "file"])]
+        bundle: Option<PathBuf>,
         /// An exported log (NDJSON) instead of the database.
         #[arg(long, value_name = "EXPORT", conflicts_with = "run")]
         file: Option<PathBuf>,
@@ -108,6 +111,9 @@ enum UserCommand {
         /// staff, supervisor, auditor or admin.
         #[arg(long)]
         role: String,
+        /// A group that the user belongs to; may be given several times.
+        #[arg(long = "group")]
+        groups: Vec<String>,
         /// The user may hold tokens, but cannot sign in.
         #[arg(long)]
         no_password: bool,
@@ -141,14 +147,14 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
         None => done(commands::serve(&load(arguments.flags)?)),
         Some(Command::Serve { flags }) => done(commands::serve(&load(flags)?)),
         Some(Command::Migrate) => done(commands::migrate(&load(arguments.flags)?)),
-        Some(Command::User(UserCommand::Add { name, role, no_password })) => {
-            done(commands::add_user(&load(arguments.flags)?, &name, &role, no_password))
+        Some(Command::User(UserCommand::Add { name, role, groups, no_password })) => {
+            done(commands::add_user(&load(arguments.flags)?, &name, &role, &groups, no_password))
         }
         Some(Command::Token { user, scope, ttl }) => {
             done(commands::token(&load(arguments.flags)?, &user, &scope, ttl))
         }
-        Some(Command::Verify { run, file, key }) => {
-            verify::verify(&load(arguments.flags)?, &What { run, file, key })
+        Some(Command::Verify { run, bundle, file, key }) => {
+            verify::verify(&load(arguments.flags)?, &What { run, bundle, file, key })
         }
         Some(Command::Backup { to, aside }) => done(backup::make(&load(arguments.flags)?, to, aside)),
         Some(Command::Restore { from, aside, key, at, accept_loss }) => {

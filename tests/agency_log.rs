@@ -43,23 +43,23 @@ fn close_the_log(server: &TestServer) {
 }
 
 /// A browser without scripts: keeps no cookies and follows no redirect.
-fn browser() -> reqwest::Client {
+pub fn browser() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client")
 }
 
-async fn sign_in(server: &TestServer, user: &str, password: &str) -> reqwest::Response {
+pub async fn sign_in(server: &TestServer, user: &str, password: &str) -> reqwest::Response {
     let form = format!("user={user}&password={password}");
     post_form(server, "/sign-in", "", form).await
 }
 
-async fn post_form(server: &TestServer, path: &str, cookie: &str, form: String) -> reqwest::Response {
+pub async fn post_form(server: &TestServer, path: &str, cookie: &str, form: String) -> reqwest::Response {
     let request = browser().post(format!("{}{path}", server.base_url())).header("cookie", cookie);
     let request = request.header("sec-fetch-site", "same-origin");
     let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
     request.send().await.expect("the server answers")
 }
 
-fn cookie(answer: &reqwest::Response) -> String {
+pub fn cookie(answer: &reqwest::Response) -> String {
     let set = answer.headers().get("set-cookie").map_or("", |value| value.to_str().expect("ASCII"));
     set.split(';').next().unwrap_or_default().to_owned()
 }

@@ -103,6 +103,31 @@ async fn reported_failure_fails_the_step_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reported_failure_that_may_be_retried_is_tried_again_under_the_same_address() {
+    let (server, service) = start().await;
+    service.answer_with(&[202, 202]);
+    let retry = json!({"attempts": 2, "backoff_seconds": 0});
+    let id = start_run(&server, json!([{"id": "call", "type": "script", "retry": retry}])).await;
+    let staff = server.user("staff");
+    staff.wait_for_status(id, "waiting").await;
+    let first = service.heard().remove(0);
+    let wrong = report(&first, json!({"status": "done", "retryable": true})).await;
+    assert_eq!(wrong.errors()[0].0, "$.retryable");
+    let busy = json!({"status": "failed", "error": "Busy.", "retryable": true});
+    report(&first, busy.clone()).await.expect(200);
+    service.called(2).await;
+    let second = service.heard().remove(1);
+    assert_eq!((&second.key, &second.callback), (&first.key, &first.callback));
+    staff.wait_until(id, |run| run["status"] == "waiting" && run["steps"][0]["attempt"] == 2).await;
+    report(&second, busy).await.expect(200);
+    let run = staff.wait_for_status(id, "failed").await;
+    assert!(run["reason"].as_str().expect("why").contains("Busy."), "{run:#}");
+    let entries = server.user("auditor").entries(id).await;
+    assert_eq!(of_type(&entries, "step.retrying").len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn foreign_tokens_and_bad_reports_change_nothing() {
     let (server, service) = start().await;
     service.answer_with(&[202, 202]);

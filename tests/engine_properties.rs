@@ -15,5 +15,7 @@ mod play;
 mod properties;
 mod reruns;
 mod situations;
+mod slots;
 mod undos;
+mod whatif;
 mod world;

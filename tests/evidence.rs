@@ -141,12 +141,16 @@ struct Leaf {
     leaf: Vec<u8>,
 }
 
-/// What the database holds now, at the places that were signed.
+/// What the database holds now, at the places that were signed by then.
 fn write_leaves(database: &mut PgConnection, dir: &std::path::Path) {
+    let note = std::fs::read_to_string(dir.join("checkpoint")).expect("collected");
+    let size: i64 = note.lines().nth(1).and_then(|size| size.parse().ok()).expect("a size");
     let rows: Vec<Leaf> = sql_query(
         "SELECT first_index + seq - first_seq AS index, leaf FROM log_ranges r JOIN activity_log a
-         USING (run_id, stream) WHERE seq >= first_seq AND seq < first_seq + entries ORDER BY 1",
+         USING (run_id, stream) WHERE seq >= first_seq AND seq < first_seq + entries
+            AND first_index + seq - first_seq < $1 ORDER BY 1",
     )
+    .bind::<BigInt, _>(size)
     .load(database)
     .expect("readable");
     let lines = rows.iter().map(|row| [format!("{}\t", row.index).as_bytes(), &row.leaf, b"\n"].concat());
@@ -317,5 +321,136 @@ async fn exported_log_is_checked_without_a_database() {
         let (passed, said) = check(&content);
         assert!(!passed && said.contains(&format!("BROKEN run {} seq 3: ", runs[1])), "{how}: {said}");
     }
+    server.stop().await;
+}
+
+/// A run's bundle, as it is downloaded.
+async fn bundle(server: &TestServer, run: i64) -> Vec<u8> {
+    server.wait_until_sealed().await;
+    bytes(server, &format!("/acts/runs/{run}/bundle")).await
+}
+
+/// Unpacks a bundle into a directory.
+fn unpack(bundle: &[u8], dir: &std::path::Path) {
+    std::fs::create_dir_all(dir).expect("made");
+    zip::ZipArchive::new(std::io::Cursor::new(bundle)).expect("a zip file").extract(dir).expect("unpacked");
+}
+
+/// Runs the checker that comes along in a bundle: whether it passed, and what it said.
+fn check_py(dir: &std::path::Path, key: Option<&str>) -> (bool, String) {
+    let mut python = std::process::Command::new("python3");
+    python.arg("check.py").current_dir(dir).args(key.iter().flat_map(|key| ["--key", key]));
+    let output = python.output().expect("python3 runs; make setup-test installs it");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), said.into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bundle_is_checked_by_others_offline_and_is_the_same_each_time() {
+    let server = TestServer::start().await;
+    let runs = complete_runs(&server, 3).await;
+    let first = bundle(&server, runs[1]).await;
+    complete_runs(&server, 2).await;
+    assert!(first == bundle(&server, runs[1]).await, "pinned to one checkpoint, whatever came since");
+    let told = server.user("auditor").get("/acts/log.ndjson?type=bundle.made").await.expect(200).text;
+    assert_eq!(told.lines().count(), 2);
+
+    let vkey = trusted(&server).await[0].vkey();
+    let dir = server.scratch.path().join("bundle");
+    unpack(&first, &dir);
+    let (passed, said) = check_py(&dir, Some(&vkey));
+    assert!(passed && said.contains("signed with the key that you gave"), "{said}");
+    let (passed, said) = check_py(&dir, None);
+    assert!(passed && said.contains("proves nothing"), "{said}");
+    let stranger = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    assert!(!check_py(&dir, Some(stranger)).0);
+
+    let file = server.scratch.path().join("bundle.zip");
+    std::fs::write(&file, &first).expect("written");
+    let verify = |arguments: &[&str]| {
+        let setup = Setup { data_dir: dir.clone(), demo: false, database: None, allow_hosts: String::new() };
+        let output = setup.run(&[&["verify", "--bundle", file.to_str().expect("UTF-8")], arguments].concat());
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (passed, said) = verify(&["--key", &vkey]);
+    assert!(passed && said.contains("6 entries of run") && said.contains("given with --key"), "{said}");
+    let (passed, said) = verify(&[]);
+    assert!(passed && said.contains("which proves nothing"), "{said}");
+    assert!(!verify(&["--key", stranger]).0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tampered_bundle_is_found_by_ours_and_by_the_checker_that_comes_along() {
+    let server = TestServer::start().await;
+    let run = complete_runs(&server, 1).await[0];
+    let whole = bundle(&server, run).await;
+    let vkey = trusted(&server).await[0].vkey();
+    let change = |entries: &str, at: usize, with: &[&str]| {
+        let mut lines: Vec<&str> = entries.lines().collect();
+        lines.splice(at..=at, with.iter().copied());
+        lines.iter().map(|line| format!("{line}\n")).collect::<String>()
+    };
+    for (how, seq) in [("changed", 3), ("removed", 3), ("cut", 6), ("swapped", 2)] {
+        let dir = server.scratch.path().join(how);
+        unpack(&whole, &dir);
+        let entries = std::fs::read_to_string(dir.join("entries.ndjson")).expect("entries");
+        let lines: Vec<&str> = entries.lines().collect();
+        let forged = lines[2].replace("\"actor\":\"HMS-ACT\"", "\"actor\":\"mallory\"");
+        let tampered = match how {
+            "changed" => change(&entries, 2, &[&forged]),
+            "removed" => change(&entries, 2, &[]),
+            "cut" => change(&entries, 5, &[]),
+            _ => change(&change(&entries, 1, &[lines[2]]), 2, &[lines[1]]),
+        };
+        std::fs::write(dir.join("entries.ndjson"), tampered).expect("written");
+        let named = format!("BROKEN run {run} seq {seq}: ");
+        let (passed, said) = check_py(&dir, Some(&vkey));
+        assert!(!passed && said.contains(&named), "{how}: {said}");
+
+        let file = dir.join("again.zip");
+        let mut zip = zip::ZipWriter::new(std::fs::File::create(&file).expect("made"));
+        for name in [
+            "README.txt",
+            "report.html",
+            "entries.ndjson",
+            "entries.csv",
+            "proofs.json",
+            "checkpoint",
+            "vkey",
+            "check.py",
+            "manifest.json",
+        ] {
+            zip.start_file(name, zip::write::SimpleFileOptions::default()).expect("a file");
+            std::io::Write::write_all(&mut zip, &std::fs::read(dir.join(name)).expect("there"))
+                .expect("written");
+        }
+        zip.finish().expect("whole");
+        let setup = Setup { data_dir: dir.clone(), demo: false, database: None, allow_hosts: String::new() };
+        let output = setup.run(&["verify", "--bundle", file.to_str().expect("UTF-8"), "--key", &vkey]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && said.contains(&named), "{how}: {said}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bundle_is_for_those_who_may_export_and_of_a_run_that_there_is() {
+    let server = TestServer::start().await;
+    let staff = server.user("staff");
+    let run = staff.start(7, json!({"license_id": 123})).await;
+    staff.wait_for_status(run, "waiting").await;
+    staff.get(&format!("/acts/runs/{run}/bundle")).await.problem(403);
+    server.user("auditor").get("/acts/runs/8999/bundle").await.problem(404);
+    server.user("auditor").get(&format!("/acts/runs/{run}/bundle?x=1")).await.problem(400);
+    // A run that is on its way: what is signed so far.
+    let so_far = bundle(&server, run).await;
+    let dir = server.scratch.path().join("so-far");
+    unpack(&so_far, &dir);
+    assert!(check_py(&dir, None).0);
+    let manifest = std::fs::read_to_string(dir.join("manifest.json")).expect("a manifest");
+    assert!(manifest.contains("\"complete\": false"), "{manifest}");
+    let report = std::fs::read_to_string(dir.join("report.html")).expect("a report");
+    assert!(report.contains("Not over yet") && !report.contains("<script"), "{report}");
     server.stop().await;
 }

@@ -4,8 +4,10 @@ use crate::support::postgres::TestDatabase;
 use crate::support::server::TestServer;
 use crate::support::service::TestService;
 use diesel::connection::SimpleConnection;
+use diesel::sql_types::{BigInt, Bytea, Text};
+use diesel::{PgConnection, QueryableByName, RunQueryDsl, sql_query};
+use hms_act::audit::entry::{Draft, seal};
 use hms_act::store::error::StoreError;
-use hms_act::store::log::{self, LogFilter};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -235,19 +237,258 @@ fn statement_that_takes_too_long_is_told_from_one_that_is_wrong() {
     assert!(matches!(StoreError::from(error), StoreError::Database(_)));
 }
 
-#[test]
-fn log_without_end_is_not_counted_to_its_end() {
-    let database = TestDatabase::new();
-    let mut connection = database.connect();
+/// An entry of run 0 with these words in every column that holds words.
+fn insert(connection: &mut PgConnection, seq: i64, words: &str, detail: Value) -> Vec<u8> {
+    let sealed = seal(&Draft {
+        origin: "test.invalid/log",
+        run_id: 0,
+        stream: 77,
+        seq: seq as u64,
+        prev: None,
+        at: chrono::DateTime::from_timestamp(1_767_225_600 + seq, 0).expect("a time"),
+        actor: words,
+        type_name: words,
+        step: Some(words),
+        attempt: None,
+        status: Some(words),
+        checksum: None,
+        detail,
+    });
+    sql_query(
+        "INSERT INTO activity_log (run_id, stream, seq, t, actor, type, step, status, leaf, leaf_hash)
+         VALUES (0, 77, $1, to_timestamp(1767225600 + $1), $2, $2, $2, $2, $3, $4)",
+    )
+    .bind::<BigInt, _>(seq)
+    .bind::<Text, _>(words)
+    .bind::<Bytea, _>(&sealed.leaf)
+    .bind::<Bytea, _>(sealed.hash.as_slice())
+    .execute(connection)
+    .expect("written");
+    sealed.leaf
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_an_entry_holds_comes_out_whole_and_harmless() {
+    let server = TestServer::start().await;
+    let mut connection = server.database.connect();
+    let words = [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "＝1",
+        "a\r\nb,\"c\";d",
+        "\"",
+        "'=1",
+        " =1",
+        "\u{7}\u{1b}[31m",
+        "💩\u{202e}",
+        "",
+    ];
+    let mut leaves = Vec::new();
+    for (at, words) in words.iter().enumerate() {
+        let detail = json!({"=x": words, "nul": "a\u{0}b", "lines": "1\r\n2"});
+        leaves.push(insert(&mut connection, at as i64 + 1, words, detail));
+    }
+    // As long as a leaf may be, and longer than a page of them may weigh together.
+    for seq in 100..180 {
+        leaves.push(insert(&mut connection, seq, "long", json!({"x": "é\"".repeat(16_000)})));
+    }
+    assert!(leaves.iter().any(|leaf| leaf.len() > 60_000));
+    let auditor = server.user("auditor");
+    let query = "run_id=0&to=2026-01-02";
+    let lines = auditor.get(&format!("/acts/log.ndjson?{query}")).await.expect(200).text;
+    let expected: Vec<&str> = leaves.iter().map(|leaf| std::str::from_utf8(leaf).expect("UTF-8")).collect();
+    assert!(lines.ends_with('\n') && lines.lines().eq(expected.iter().copied()), "the exact bytes");
+
+    let csv = auditor.get(&format!("/acts/log.csv?{query}")).await.expect(200).text;
+    let rows = records(&csv);
+    assert_eq!(rows.len(), leaves.len() + 1);
+    for (row, (words, leaf)) in rows[1..].iter().zip(words.iter().zip(&expected)) {
+        let is_formula = words.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝']);
+        let cell = if is_formula { format!("'{words}") } else { (*words).to_owned() };
+        for column in [3, 4, 5, 7] {
+            assert_eq!(row[column], cell);
+        }
+        assert!(leaf.contains(&row[9]), "the detail is the leaf's own: {}", row[9]);
+        assert_eq!(row[12], "77");
+    }
+    for cell in rows.iter().flatten() {
+        assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝']), "{cell}");
+    }
+    server.stop().await;
+}
+
+/// Entries of many pages, some at the same moment: runs 1 to 600 with ten each.
+fn fill(connection: &mut PgConnection) {
     connection
         .batch_execute(
-            "INSERT INTO activity_log (run_id, stream, seq, t, actor, type, leaf, leaf_hash)
-             SELECT 0, 9, n, now(), 'ada', 'user.signed_in', '\\x7b7d', sha256('\\x007b7d')
-             FROM generate_series(1, 10500) AS n",
+            "INSERT INTO activity_log (run_id, seq, t, actor, type, leaf, leaf_hash)
+             SELECT run, seq, timestamptz '2026-01-01' + (run * 7 + seq) / 5 * interval '1 second', 'eve',
+                    CASE WHEN seq = 10 THEN 'run.closed' ELSE 'step.done' END,
+                    convert_to(format('{\"run\":%s,\"seq\":%s}', run, seq), 'UTF8'), sha256('x')
+             FROM generate_series(1, 600) AS run, generate_series(1, 10) AS seq",
         )
         .expect("written");
-    let all = log::count(&mut connection, &LogFilter::default()).expect("counted");
-    assert_eq!(all, log::COUNTED + 1);
-    let few = LogFilter { actor: Some("eve".to_owned()), ..LogFilter::default() };
-    assert_eq!(log::count(&mut connection, &few).expect("counted"), 0);
+}
+
+fn places(lines: &str) -> Vec<(i64, i64)> {
+    let place = |line: &str| {
+        let entry: Value = serde_json::from_str(line).expect("JSON");
+        (entry["run"].as_i64().expect("a number"), entry["seq"].as_i64().expect("a number"))
+    };
+    lines.lines().map(place).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn export_that_broke_off_goes_on_and_ends_where_it_would_have() {
+    let server = TestServer::start().await;
+    let mut connection = server.database.connect();
+    fill(&mut connection);
+    let auditor = server.user("auditor");
+    let address = "/acts/log.ndjson?actor=eve&from=2026-01-01";
+    let whole = auditor.get(address).await.expect(200);
+    let lines: Vec<&str> = whole.text.lines().collect();
+    assert_eq!(lines.len(), 6_000);
+    let mut expected = places(&whole.text);
+    expected.dedup();
+    assert_eq!(expected.len(), 6_000, "each once");
+
+    // Written meanwhile, among what is exported as well as behind it.
+    let until = whole.header("act-log-to").to_owned();
+    let pinned = whole.header("link").trim_start_matches('<').replace(">; rel=\"self\"", "");
+    assert!(pinned.contains("actor=eve") && pinned.contains("to="), "{pinned}");
+    let late = format!(
+        "INSERT INTO activity_log (run_id, seq, t, actor, type, leaf, leaf_hash)
+         VALUES (601, 1, '{until}', 'eve', 'step.done', '{{}}', sha256('x'))"
+    );
+    connection.batch_execute(&late).expect("written");
+    for kept in [1, 2_047, 2_048, 5_999, 6_000] {
+        let (run, seq) = expected[kept - 1];
+        let rest = auditor.get(&format!("{pinned}&after={run}.{seq}")).await.expect(200);
+        assert_eq!(rest.header("act-log-to"), until);
+        assert!(rest.text.lines().eq(lines[kept..].iter().copied()), "after {kept}");
+    }
+    assert_eq!(
+        auditor.get(address).await.expect(200).text.lines().count(),
+        6_001,
+        "a new one has what is new"
+    );
+
+    let csv =
+        auditor.get("/acts/log.csv?actor=eve&type=run.closed&to=2026-02-01&bom=1").await.expect(200).text;
+    assert_eq!(csv.lines().count(), 601);
+    let header = csv.lines().next().expect("a header").to_owned();
+    let rest = "/acts/log.csv?actor=eve&type=run.closed&to=2026-02-01&bom=1&after=300.10";
+    let rest = auditor.get(rest).await.expect(200);
+    assert!(rest.header("content-type").contains("header=absent"));
+    assert!(!rest.text.contains(&header) && !rest.text.starts_with('\u{feff}'));
+    assert!(csv.ends_with(&rest.text) && rest.text.lines().count() == 300, "{}", rest.text.lines().count());
+    // Of run 0, with its stream.
+    let all = auditor.get("/acts/log.ndjson?run_id=0").await.expect(200).text;
+    let first: Value = serde_json::from_str(all.lines().next().expect("an entry")).expect("JSON");
+    let rest = format!("/acts/log.ndjson?run_id=0&after=0.{}.{}", first["stream"], first["seq"]);
+    let rest = auditor.get(&rest).await.expect(200).text;
+    let behind = all.split_once('\n').expect("more than one").1;
+    assert!(rest.starts_with(behind), "{rest}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn search_of_the_page_exports_what_the_page_shows() {
+    let server = TestServer::start().await;
+    fill(&mut server.database.connect());
+    let auditor = server.user("auditor");
+    let search = "actor%3Aeve+type%3Arun.closed+%22%5C%22run%5C%22%3A30%22";
+    let page = auditor.get(&format!("/log?search={search}")).await.expect(200).text;
+    assert_eq!(page.matches("<th scope=\"row\"").count(), 11, "{page}");
+    let found = auditor.get(&format!("/acts/log.ndjson?search={search}")).await.expect(200).text;
+    let runs: Vec<i64> = places(&found).into_iter().map(|(run, _)| run).collect();
+    assert_eq!(runs, [30, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309]);
+    let narrowed =
+        auditor.get(&format!("/acts/log.ndjson?search={search}&run_id=305")).await.expect(200).text;
+    assert_eq!(places(&narrowed), [(305, 10)]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn end_of_every_export_is_an_entry() {
+    let server = TestServer::start().await;
+    let mut connection = server.database.connect();
+    fill(&mut connection);
+    let auditor = server.user("auditor");
+    auditor.get("/acts/log.csv?actor=eve&type=run.closed").await.expect(200);
+    let entries = async |kind: &str| -> Vec<Value> {
+        let text = auditor.get(&format!("/acts/log.ndjson?run_id=0&type={kind}")).await.expect(200).text;
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let ended = entries("log.export_ended").await;
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    let detail = &ended[0]["detail"];
+    assert_eq!((&detail["rows"], &detail["outcome"]), (&json!(600), &json!("complete")));
+    assert_eq!(detail["last"], "600.0.10");
+    let began = entries("log.exported").await;
+    let first =
+        began.iter().find(|entry| entry["detail"]["export"] == detail["export"]).expect("its beginning");
+    assert!(first["detail"]["query"].as_str().expect("a query").contains("actor=eve"));
+
+    // Somebody goes away in the middle.
+    for seq in 1..=600 {
+        insert(&mut connection, seq, "long", json!({"x": "x".repeat(60_000)}));
+    }
+    let mut leaving =
+        auditor.request(Method::GET, "/acts/log.ndjson?actor=long").send().await.expect("it answers");
+    leaving.chunk().await.expect("open").expect("something");
+    drop(leaving);
+    // Its end is written once the next piece finds nobody: asking again is all that can be done from here.
+    let broken = loop {
+        let ended = entries("log.export_ended").await;
+        if let Some(broken) =
+            ended.into_iter().find(|it| it["detail"]["outcome"] == "broken off by the reader")
+        {
+            break broken;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(broken["detail"]["rows"].as_i64().expect("a number") < 600, "{broken}");
+    server.stop().await;
+}
+
+#[derive(QueryableByName)]
+struct Held {
+    #[diesel(sql_type = BigInt)]
+    it: i64,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_that_take_nothing_hold_up_nobody() {
+    let server = TestServer::start().await;
+    let mut connection = server.database.connect();
+    for seq in 1..=700 {
+        insert(&mut connection, seq, "long", json!({"x": "x".repeat(60_000)}));
+    }
+    let auditor = server.user("auditor");
+    // More than may read at once. Nothing is taken but the head of each answer.
+    let mut slow = Vec::new();
+    for _ in 0..5 {
+        let answer =
+            auditor.request(Method::GET, "/acts/log.ndjson?actor=long").send().await.expect("it answers");
+        assert_eq!(answer.status(), 200);
+        slow.push(answer);
+    }
+    let whole = auditor.get("/acts/log.ndjson?actor=long").await.expect(200).text;
+    assert_eq!(whole.lines().count(), 700);
+    let held = "SELECT count(*) AS it FROM pg_stat_activity
+                WHERE datname = current_database() AND query LIKE '%activity_log%' AND pid <> pg_backend_pid()
+                  AND state <> 'idle'";
+    let held: Held = sql_query(held).get_result(&mut connection).expect("a count");
+    assert_eq!(held.it, 0, "no statement and no transaction is open");
+    // Each goes on when its reader does.
+    for answer in slow {
+        assert_eq!(answer.text().await.expect("whole"), whole);
+    }
+    server.stop().await;
 }

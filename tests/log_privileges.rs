@@ -164,3 +164,87 @@ fn check_at_start_sees_a_right_on_a_single_partition() {
     let refused = migrate::app_role_cannot_alter_log(&mut database.connect()).unwrap_err();
     assert!(refused.contains("may change or empty activity_log_0"), "{refused}");
 }
+
+/// An entry as the app adds it.
+fn entry(run: i64, seq: i64, t: &str) -> String {
+    ENTRY.replace("9001, 1, now()", &format!("{run}, {seq}, {t}"))
+}
+
+#[test]
+fn what_is_added_goes_on_where_its_stream_ends_and_at_no_earlier_time() {
+    let database = TestDatabase::new();
+    let mut app = database.connect();
+    for (statement, reason) in [
+        (entry(9001, 2, "now()"), "no gaps"),
+        (entry(9001, 1, "now() - interval '2 days'"), "set the clock"),
+        (
+            format!(
+                "{}, (9001, 3, now(), 'staff', 'step.done', '\\x7b7d', sha256('\\x007b7d'))",
+                entry(9001, 1, "now()")
+            ),
+            "no gaps",
+        ),
+    ] {
+        assert!(refusal(&mut app, &statement).contains(reason), "{statement}");
+    }
+    app.batch_execute(&entry(9001, 1, "now()")).unwrap();
+    for (statement, reason) in [
+        (entry(9001, 3, "now()"), "no gaps"),
+        (entry(9001, 1, "now()"), "duplicate key"),
+        (entry(9001, 2, "now() - interval '1 hour'"), "dated before the one it follows"),
+    ] {
+        assert!(refusal(&mut app, &statement).contains(reason), "{statement}");
+    }
+    app.batch_execute(&entry(9001, 2, "now()")).unwrap();
+    assert_eq!(count(&mut app), 2);
+    // A restore brings old entries: the owner may, and in order too.
+    let mut owner = database.connect_as_owner();
+    owner.batch_execute("SET ROLE hms_act_owner").unwrap();
+    owner.batch_execute(&entry(9002, 1, "now() - interval '2 years'")).unwrap();
+    assert!(refusal(&mut owner, &entry(9002, 3, "now()")).contains("no gaps"));
+}
+
+#[test]
+fn app_cannot_say_which_transaction_an_entry_is_of() {
+    let database = TestDatabase::new();
+    let statement = "INSERT INTO activity_log (run_id, seq, t, actor, type, leaf, leaf_hash, txid)
+        VALUES (9001, 1, now(), 'staff', 'run.started', '\\x7b7d', sha256('\\x007b7d'), 1)";
+    assert!(refusal(&mut database.connect(), statement).contains("permission denied"));
+}
+
+#[test]
+fn each_role_may_do_its_own_and_nothing_more() {
+    let database = TestDatabase::new();
+    let mut app = database.connect();
+    app.batch_execute(ENTRY).unwrap();
+    // The sequencer adds to the tree and lets it grow; it takes nothing out, and does not write the log.
+    app.batch_execute("SET ROLE hms_act_sequencer").unwrap();
+    for (statement, reason) in [
+        ("UPDATE log_ranges SET entries = 2", "permission denied"),
+        ("DELETE FROM log_ranges", "permission denied"),
+        ("UPDATE log_checkpoints SET size = 2", "permission denied"),
+        ("DELETE FROM log_checkpoints", "permission denied"),
+        ("DELETE FROM log_tiles", "permission denied"),
+        ("TRUNCATE log_head", "permission denied"),
+        ("DELETE FROM log_keys", "permission denied"),
+        ("UPDATE activity_log SET actor = 'x'", "permission denied"),
+        ("UPDATE runs SET status = 'completed'", "permission denied"),
+        ("SET session_replication_role = replica", "permission denied"),
+        (ENTRY, "permission denied"),
+    ] {
+        assert!(refusal(&mut app, statement).contains(reason), "{statement}");
+    }
+    assert_eq!(count(&mut app), 1);
+    // The auditor reads.
+    let mut owner = database.connect_as_owner();
+    owner.batch_execute("GRANT hms_act_auditor TO CURRENT_USER").ok();
+    owner.batch_execute("SET ROLE hms_act_auditor").unwrap();
+    assert_eq!(count(&mut owner), 1);
+    for table in ["activity_log", "log_ranges", "log_tiles", "log_checkpoints", "log_head", "log_keys"] {
+        owner.batch_execute(&format!("SELECT count(*) FROM {table}")).unwrap();
+        for statement in [format!("DELETE FROM {table}"), format!("TRUNCATE {table}")] {
+            assert!(refusal(&mut owner, &statement).contains("permission denied"), "{statement}");
+        }
+    }
+    assert!(refusal(&mut owner, ENTRY).contains("permission denied"));
+}

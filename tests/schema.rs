@@ -9,6 +9,7 @@ use hms_act::engine::command::TimerKind;
 use hms_act::engine::state::{OverrideAction, RunStatus};
 use hms_act::store::migrate;
 use hms_act::store::overrides::OverrideStatus;
+use hms_act::store::redactions::RedactionStatus;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,7 @@ fn every_check_of_words_is_held_against_its_enum() {
             set([OverrideAction::Pause, OverrideAction::Cancel, OverrideAction::Modify]
                 .map(OverrideAction::as_str)),
         ),
+        ("redactions.status", set(RedactionStatus::ALL.map(RedactionStatus::as_str))),
         ("overrides.status", set(OverrideStatus::ALL.map(OverrideStatus::as_str))),
     ]
     .map(|(column, words)| (column.to_owned(), words))
@@ -131,6 +133,7 @@ fn every_column_has_the_type_that_diesel_takes_it_for() {
             "json" => "Json",
             "jsonb" => "Jsonb",
             "bigint[]" => "Array<Int8>",
+            "text[]" => "Array<Text>",
             other => panic!("no diesel type is known here for {other}"),
         };
         if sql.ends_with('?') { format!("Nullable<{kind}>") } else { kind.to_owned() }

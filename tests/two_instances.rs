@@ -1,6 +1,7 @@
 //! Two instances on one database: what one does the other sees, and goes on with when it dies.
 
 use crate::kill::{Ground, RUNS, check_log, protocol_with_call, wait_for_all};
+use crate::support::client::GUARD;
 use crate::support::postgres::ScratchDir;
 use crate::support::process::{Setup, TestProcess};
 use crate::support::server::{seats, token};
@@ -9,6 +10,7 @@ use crate::waits::{number, publish, until};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::collections::BTreeSet;
+use tokio::io::AsyncReadExt;
 
 /// Two instances on one database, each with a directory and a key of its own.
 struct Pair {
@@ -22,8 +24,13 @@ struct Pair {
 
 impl Pair {
     fn start(service: &TestService) -> Pair {
+        Pair::calling(service.address())
+    }
+
+    /// Both may call what listens at this address.
+    fn calling(address: &str) -> Pair {
         let (ground, second_scratch) = (Ground::new(), ScratchDir::new());
-        let setup = ground.setup(false, service.address().to_owned());
+        let setup = ground.setup(false, address.to_owned());
         let second_setup = Setup { data_dir: second_scratch.path().to_owned(), ..setup.clone() };
         for role in ["staff", "supervisor", "auditor", "admin"] {
             let added = setup.run(&["user", "add", role, "--role", role, "--no-password"]);
@@ -111,6 +118,63 @@ async fn result_that_comes_while_its_run_is_cancelled_is_kept() {
     let (first, second) = (pair.first.terminate(), pair.second.terminate());
     assert!(first.success() && second.success());
     check_log(&pair.ground.setup(false, String::new()));
+}
+
+/// A service that answers nothing: it reads what it is asked, and waits until whoever asked hangs up.
+struct Silent {
+    listener: tokio::net::TcpListener,
+}
+
+impl Silent {
+    async fn start() -> Silent {
+        Silent { listener: tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port") }
+    }
+
+    fn address(&self) -> String {
+        self.listener.local_addr().expect("bound").to_string()
+    }
+
+    async fn called(&self) -> tokio::net::TcpStream {
+        let called = tokio::time::timeout(GUARD, self.listener.accept()).await;
+        called.expect("it is called").expect("a connection").0
+    }
+}
+
+/// Reads until the other side hangs up.
+async fn hung_up(mut call: tokio::net::TcpStream) {
+    let mut heard = Vec::new();
+    let read = tokio::time::timeout(GUARD, call.read_to_end(&mut heard)).await;
+    // Hanging up in the middle of a request may come as a reset.
+    drop(read.expect("the call is broken off"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempt_of_one_instance_is_broken_off_when_the_other_commits_that_it_lost() {
+    let (_seats, service) = (seats(2).await, Silent::start().await);
+    let pair = Pair::calling(&service.address());
+    let admin = pair.first.user("admin");
+    let url = format!("http://{}/act", service.address());
+    let action = json!({"name": "slow", "kind": "http", "config": {"method": "POST", "url": url, "timeout_seconds": 3600}});
+    admin.post("/acts/actions", action).await.expect(201);
+    let group = json!({"id": "first_of", "type": "parallel", "join": "any", "tasks": [
+        {"id": "slow", "type": "script"}, {"id": "sign", "type": "hitl"}]});
+    let protocol = publish(&admin, "Whoever is first", json!({"tasks": [group]})).await;
+    // The first instance starts the run, so the call is its own; the decision comes through the second.
+    let id = pair.first.user("staff").start(protocol, json!({})).await;
+    let call = service.called().await;
+    let supervisor = pair.second.user("supervisor");
+    let approval = supervisor.approval(id).await;
+    supervisor.decide(approval, "approve", "That will do.").await.expect(200);
+    hung_up(call).await;
+    let entries = pair.first.user("auditor").entries(id).await;
+    let slow: Vec<&str> = entries
+        .iter()
+        .filter(|entry| entry["step"] == "first_of/slow")
+        .filter_map(|entry| entry["type"].as_str())
+        .collect();
+    assert_eq!(slow, ["step.started", "step.cancelled"]);
+    assert!(pair.first.terminate().success() && pair.second.terminate().success());
+    check_log(&pair.second_setup);
 }
 
 #[tokio::test(flavor = "multi_thread")]

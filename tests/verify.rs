@@ -16,6 +16,8 @@ struct Evidence {
     owner: PgConnection,
     /// Entries: queued, started, done, started, done, closed.
     run: i64,
+    /// A run that waits for a person.
+    open: i64,
 }
 
 const SEAL_AGAIN: &str = "leaf_hash = sha256('\\x00'::bytea || ";
@@ -38,6 +40,8 @@ impl Evidence {
             staff.wait_for_status(id, "completed").await;
             runs.push(id);
         }
+        let open = staff.start(7, json!({"license_id": 123})).await;
+        staff.wait_for_status(open, "waiting").await;
         let (database, scratch) = server.stop_and_keep().await;
         let mut owner = database.connect_as_owner();
         owner
@@ -50,7 +54,7 @@ impl Evidence {
                  ALTER TABLE activity_log_agency DISABLE TRIGGER USER;",
             )
             .expect("the owner may");
-        Evidence { database, scratch, owner, run: runs[1] }
+        Evidence { database, scratch, owner, run: runs[1], open }
     }
 
     fn setup(&self) -> Setup {
@@ -163,7 +167,7 @@ async fn every_kind_of_tampering_is_named_with_its_entry() {
         ),
         // What the pages show instead of the log.
         ("UPDATE runs SET status = 'failed' WHERE run_id = $run".to_owned(), "run $run seq 6", "another status"),
-        ("UPDATE runs SET version = 5 WHERE run_id = $run".to_owned(), "run $run seq 5", "added"),
+        ("UPDATE runs SET version = 5 WHERE run_id = $run".to_owned(), "run $run seq 5", "ends here"),
         ("DELETE FROM runs WHERE run_id = $run".to_owned(), "run $run seq 1", "does not have this run"),
         // The agency's own stream.
         (
@@ -245,8 +249,9 @@ async fn run_that_moves_while_it_is_checked_is_not_called_broken() {
     wait_for_lock(&mut eyes, "activity_log", &known, false);
     let moved = format!(
         "INSERT INTO activity_log SELECT run_id, stream, seq + 1, t, actor, type, step, attempt, status, leaf,
-             leaf_hash, beside FROM activity_log WHERE run_id = {} ORDER BY seq DESC LIMIT 1; COMMIT",
-        evidence.run - 1
+             leaf_hash, beside FROM activity_log WHERE run_id = {0} ORDER BY seq DESC LIMIT 1;
+         UPDATE runs SET version = version + 1 WHERE run_id = {0}; COMMIT",
+        evidence.open
     );
     log.batch_execute(&moved).expect("it moves");
     let (passed, said) = verify.join().expect("it ends");

@@ -71,7 +71,7 @@ fn seed_users(config: &Config, connection: &mut Connection) -> anyhow::Result<()
     };
     let hash = password::hash(&password)?;
     for name in missing {
-        users::create(connection, name, name, Some(&hash))?;
+        users::create(connection, name, name, &[], Some(&hash))?;
     }
     if generated {
         println!(

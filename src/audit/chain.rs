@@ -1,5 +1,6 @@
 //! Checking a run's chain: every entry's bytes, its place, its link, and that what stands beside it agrees.
 
+use super::disclosure::Disclosure;
 use super::entry::{Header, header, open};
 use super::{Hash, leaf_hash};
 use chrono::{DateTime, Utc};
@@ -20,6 +21,8 @@ pub struct Stored {
     pub leaf: Vec<u8>,
     pub leaf_hash: Vec<u8>,
     pub beside: Option<Value>,
+    /// What is sealed in it. None: not at hand, as in an export, where it is withheld.
+    pub disclosures: Option<Vec<Disclosure>>,
 }
 
 /// What is wrong, and with which entry.
@@ -85,8 +88,11 @@ impl ChainCheck {
             return Err("it stands after the closing entry".to_owned());
         }
         let closes = header.type_name == "run.closed";
-        if closes || header.names_beside.is_some() || stored.beside.is_some() {
+        if closes || header.names_beside.is_some() || header.seals.is_some() || stored.beside.is_some() {
             let opened = open(&stored.leaf, stored.beside.as_ref())?;
+            if let Some(disclosures) = &stored.disclosures {
+                opened.check_disclosures(disclosures)?;
+            }
             if closes && opened.detail.get("count").and_then(Value::as_u64) != Some(header.seq) {
                 return Err("the closing entry states another count than there are entries".to_owned());
             }
@@ -168,6 +174,7 @@ mod tests {
                     leaf: sealed.leaf,
                     leaf_hash: sealed.hash.to_vec(),
                     beside: sealed.beside,
+                    disclosures: None,
                 }
             })
             .collect()

@@ -1,5 +1,6 @@
 //! Encoding an entry into its leaf, and reading it back.
 
+use super::disclosure::{self, Cover, Disclosure};
 use super::{ENTRY_VERSION, Hash, MAX_LEAF_BYTES, leaf_hash};
 use crate::engine::json::{canonical, for_each_unsafe_integer, with_safe_integers};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -41,27 +42,44 @@ pub struct Sealed {
     pub hash: Hash,
     /// JSON pointer into the detail → the typed value that the leaf holds by hash or as a string.
     pub beside: Option<Value>,
+    /// The values that the leaf does not hold at all, each named there by its digest.
+    pub disclosures: Vec<Disclosure>,
 }
 
 /// Encodes an entry. Integers beyond ±(2^53−1) become strings, and values too large for a leaf become
 /// `{"sha256","length"}` of their canonical bytes; both lie beside it as they were.
 pub fn seal(draft: &Draft<'_>) -> Sealed {
+    seal_covered(draft, Vec::new())
+}
+
+/// The same, with what `covers` name taken out before anything else: nothing of it is in the leaf, nor beside it with
+/// the rest.
+pub fn seal_covered(draft: &Draft<'_>, covers: Vec<Cover>) -> Sealed {
+    let mut covered = draft.detail.clone();
+    let disclosures = disclosure::take_out(&mut covered, covers);
+    let digests = disclosure::digests(&disclosures);
     let mut beside = Map::new();
-    let mut detail = draft.detail.clone();
-    let mut leaf = encode(draft, &mut detail, &mut beside, usize::MAX);
+    let mut detail = covered.clone();
+    let mut leaf = encode(draft, &mut detail, &mut beside, &digests, usize::MAX);
     for limit in [LARGE_VALUE_BYTES, 512, 0] {
         if leaf.len() <= MAX_LEAF_BYTES {
             break;
         }
         beside.clear();
-        detail = draft.detail.clone();
-        leaf = encode(draft, &mut detail, &mut beside, limit);
+        detail = covered.clone();
+        leaf = encode(draft, &mut detail, &mut beside, &digests, limit);
     }
     let hash = leaf_hash(&leaf);
-    Sealed { leaf, hash, beside: (!beside.is_empty()).then_some(Value::Object(beside)) }
+    Sealed { leaf, hash, beside: (!beside.is_empty()).then_some(Value::Object(beside)), disclosures }
 }
 
-fn encode(draft: &Draft<'_>, detail: &mut Value, beside: &mut Map<String, Value>, limit: usize) -> Vec<u8> {
+fn encode(
+    draft: &Draft<'_>,
+    detail: &mut Value,
+    beside: &mut Map<String, Value>,
+    digests: &[&str],
+    limit: usize,
+) -> Vec<u8> {
     if let (Value::Object(map), true) = (&mut *detail, limit < usize::MAX) {
         for (key, value) in map.iter_mut() {
             let bytes = canonical(&with_safe_integers(value));
@@ -104,6 +122,9 @@ fn encode(draft: &Draft<'_>, detail: &mut Value, beside: &mut Map<String, Value>
         if !beside.is_empty() {
             map.insert("beside".to_owned(), pointers(beside));
         }
+        if !digests.is_empty() {
+            map.insert(disclosure::DIGESTS.to_owned(), json!(digests));
+        }
     }
     canonical(&leaf)
 }
@@ -135,7 +156,10 @@ pub struct Opened {
     pub attempt: Option<u32>,
     pub status: Option<String>,
     pub checksum: Option<String>,
+    /// Null in the place of what is sealed, until it is disclosed.
     pub detail: Value,
+    /// The digests of what is sealed.
+    pub digests: Vec<String>,
 }
 
 /// What a leaf says about itself, read without building its detail: for whoever checks millions.
@@ -165,6 +189,9 @@ pub struct Header<'a> {
     /// Something lies beside it: only [`open`] can say whether it is what was sealed.
     #[serde(default, rename = "beside")]
     pub names_beside: Option<IgnoredAny>,
+    /// Something is sealed in it.
+    #[serde(default, rename = "_sd")]
+    pub seals: Option<IgnoredAny>,
 }
 
 /// Reads a leaf's header. The message says what does not fit.
@@ -195,6 +222,7 @@ pub fn open(leaf: &[u8], beside: Option<&Value>) -> Result<Opened, String> {
     for (pointer, typed) in beside {
         put_back(&mut detail, pointer, typed)?;
     }
+    let digests = disclosure::digests_of(&map)?;
     let text = |key: &str| map.get(key).and_then(Value::as_str).map(str::to_owned);
     let needed = |key: &str| text(key).ok_or_else(|| format!("the leaf has no `{key}`"));
     let at =
@@ -213,6 +241,7 @@ pub fn open(leaf: &[u8], beside: Option<&Value>) -> Result<Opened, String> {
         status: text("status"),
         checksum: text("checksum"),
         detail,
+        digests,
     })
 }
 

@@ -4,10 +4,12 @@
 //!
 //! An entry is stored as the exact bytes that are hashed, its *leaf*: a JSON object in the canonical form of
 //! RFC 8785. `leaf_hash = SHA-256(0x00 ‖ leaf)` (the leaf hash of RFC 6962, section 2.1), and `prev` of the next
-//! entry of the same run is that hash. What a leaf can only hold by hash or as a string lies *beside* it, typed.
+//! entry of the same run is that hash. What a leaf can only hold by hash or as a string lies *beside* it, typed. What is
+//! sealed is not in the leaf at all, but for a digest ([`disclosure`]).
 
 pub mod chain;
 pub mod checkpoint;
+pub mod disclosure;
 pub mod entry;
 pub mod note;
 pub mod tile;

@@ -188,12 +188,14 @@ fn complete(hashes: &[Hash]) -> Hash {
 pub struct TileReader<F> {
     fetch: F,
     tiles: HashMap<TileId, Vec<Hash>>,
+    /// Nodes within tiles that were computed: neighbouring proofs share most of theirs.
+    computed: HashMap<(u32, u64), Hash>,
 }
 
 impl<E, F: FnMut(TileId) -> Result<Vec<Hash>, E>> TileReader<F> {
     /// `fetch` gives all hashes that a tile has by now.
     pub fn new(fetch: F) -> TileReader<F> {
-        TileReader { fetch, tiles: HashMap::new() }
+        TileReader { fetch, tiles: HashMap::new(), computed: HashMap::new() }
     }
 }
 
@@ -210,7 +212,10 @@ impl<E, F: FnMut(TileId) -> Result<Vec<Hash>, E>> Nodes for TileReader<F> {
     type Error = TileError<E>;
 
     fn node(&mut self, level: u32, index: u64) -> Result<Hash, TileError<E>> {
-        let (tile_level, height) = (level / HEIGHT, level % HEIGHT);
+        if let Some(hash) = self.computed.get(&(level, index)) {
+            return Ok(*hash);
+        }
+        let (node, tile_level, height) = ((level, index), level / HEIGHT, level % HEIGHT);
         let first = index << height;
         let level = u8::try_from(tile_level).unwrap_or(u8::MAX);
         let id = TileId { level, index: first / TILE_WIDTH };
@@ -220,7 +225,11 @@ impl<E, F: FnMut(TileId) -> Result<Vec<Hash>, E>> Nodes for TileReader<F> {
         }
         let low = (first % TILE_WIDTH) as usize;
         let hashes = self.tiles.get(&id).and_then(|hashes| hashes.get(low..low + (1 << height)));
-        hashes.map(complete).ok_or(TileError::TooNarrow(id))
+        let hash = hashes.map(complete).ok_or(TileError::TooNarrow(id))?;
+        if height > 0 {
+            self.computed.insert(node, hash);
+        }
+        Ok(hash)
     }
 }
 

@@ -117,6 +117,8 @@ impl AuthMethod {
 pub struct Principal {
     pub user: String,
     pub role: Role,
+    /// What the user belongs to: approvals may ask for a group. It grants no permission by itself.
+    pub groups: Vec<String>,
     pub method: AuthMethod,
     /// What the token is limited to. None: the whole role (a session).
     pub scopes: Option<BTreeSet<Scope>>,
@@ -152,6 +154,12 @@ pub enum Permission {
     ReadApprovals,
     /// Decide an approval.
     Decide,
+    /// Read what is sealed in a run. Every reading is recorded.
+    ReadSealed,
+    /// See what was asked to be erased.
+    ReadRedactions,
+    /// Ask that something sealed is erased, and decide what others asked.
+    Redact,
     /// See and export the activity log.
     ReadLog,
     /// See protocols (needed to start one).
@@ -179,7 +187,8 @@ impl Permission {
             Permission::ReadApprovals | Permission::ReadOverrides => {
                 &[Scope::ApprovalsDecide, Scope::RunsRead]
             }
-            Permission::Decide | Permission::Override => &[Scope::ApprovalsDecide],
+            Permission::Decide | Permission::Override | Permission::Redact => &[Scope::ApprovalsDecide],
+            Permission::ReadSealed | Permission::ReadRedactions => &[Scope::ApprovalsDecide, Scope::LogRead],
             Permission::ReadLog => &[Scope::LogRead],
             Permission::ReadProtocols => &[Scope::RunsRead, Scope::ProtocolsWrite],
             Permission::WriteProtocols | Permission::ReadActions => &[Scope::ProtocolsWrite, Scope::Admin],
@@ -190,7 +199,7 @@ impl Permission {
     /// The role that must be held beside the scope, where the scope alone says too little.
     pub fn role(self) -> Option<Role> {
         match self {
-            Permission::SteerRun | Permission::Override => Some(Role::Supervisor),
+            Permission::SteerRun | Permission::Override | Permission::Redact => Some(Role::Supervisor),
             Permission::MigrateRun => Some(Role::Admin),
             Permission::StartRun
             | Permission::SendEvent
@@ -201,6 +210,8 @@ impl Permission {
             | Permission::ReadApprovals
             | Permission::ReadOverrides
             | Permission::Decide
+            | Permission::ReadSealed
+            | Permission::ReadRedactions
             | Permission::ReadLog
             | Permission::ReadProtocols
             | Permission::WriteProtocols

@@ -209,6 +209,7 @@ mod tests {
     fn staff() -> User {
         let now = Utc::now();
         User {
+            groups: Vec::new(),
             name: "staff".to_owned(),
             role: "staff".to_owned(),
             password_hash: None,

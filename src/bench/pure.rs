@@ -126,6 +126,7 @@ fn begin_with(protocol: &Arc<Protocol>, payload: Value) -> anyhow::Result<Run> {
         started_by: None,
         parent: None,
         rerun: None,
+        redact: Vec::new(),
     };
     Ok(with_context(|context| start(command, context))?.run)
 }

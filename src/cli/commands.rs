@@ -4,12 +4,15 @@ use crate::app::database::Database;
 use crate::app::{self, log_origin};
 use crate::auth::log_keys::LogKeys;
 use crate::auth::password;
-use crate::auth::policy::{Role, Scope};
+use crate::auth::policy::{AuthMethod, Role, Scope};
 use crate::auth::token_keys::TokenKey;
 use crate::auth::tokens;
 use crate::config::Config;
+use crate::engine::protocol::is_user_name;
+use crate::scheduler::membership::host_name;
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::{Pool, instances, token_keys, tree, users};
+use crate::web::people;
 use anyhow::{Context, bail};
 use chrono::Utc;
 use serde_json::{Value, json};
@@ -58,13 +61,23 @@ pub fn migrate(config: &Config) -> anyhow::Result<()> {
 }
 
 /// `hms-act user add`
-pub fn add_user(config: &Config, name: &str, role: &str, no_password: bool) -> anyhow::Result<()> {
+pub fn add_user(
+    config: &Config,
+    name: &str,
+    role: &str,
+    groups: &[String],
+    no_password: bool,
+) -> anyhow::Result<()> {
     let role = Role::parse(role).context("--role: use staff, supervisor, auditor or admin")?;
+    let groups = people::sorted(groups.to_vec());
+    if let Some(wrong) = groups.iter().find(|group| !is_user_name(group)) {
+        bail!("--group: `{wrong}` is no name of a group: {}", people::NAME_RULE);
+    }
     let hash = if no_password { None } else { Some(password::hash(&ask_password()?)?) };
     with_database(config, |pool, agency| {
         let created = agency.record_in(&mut *pool.get()?, |connection| {
-            let created = users::create(connection, name, role.as_str(), hash.as_deref())?;
-            let detail = json!({"user": name, "role": role.as_str()});
+            let created = users::create(connection, name, role.as_str(), &groups, hash.as_deref())?;
+            let detail = people::created(name, role.as_str(), &groups);
             let told = created.is_some().then(|| entry("user.created", detail));
             Ok((created, told))
         });
@@ -72,9 +85,7 @@ pub fn add_user(config: &Config, name: &str, role: &str, no_password: bool) -> a
             Ok(Some(_)) => {}
             Ok(None) => bail!("there is already a user {name}"),
             Err(error) if error.to_string().contains("users_name_check") => {
-                bail!(
-                    "a name has 1 to 64 of a-z, 0-9, `.`, `_`, `@` and `-`, and begins with a letter or digit"
-                )
+                bail!("{}", people::NAME_RULE)
             }
             Err(error) => return Err(error.into()),
         }
@@ -123,7 +134,9 @@ pub fn rotate_log_key(config: &Config) -> anyhow::Result<()> {
     })
 }
 
-pub(super) fn entry(type_name: &'static str, detail: Value) -> AgencyEntry {
+/// Somebody on the machine: the operating system knows who, and the log from where.
+pub(super) fn entry(type_name: &'static str, mut detail: Value) -> AgencyEntry {
+    detail["via"] = json!({"auth": AuthMethod::CommandLine.as_str(), "address": host_name()});
     AgencyEntry { actor: "command line".to_owned(), type_name, status: None, detail, flood: None }
 }
 

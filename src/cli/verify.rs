@@ -2,6 +2,7 @@
 //!
 //! Exit code 0: all holds; 1: something does not, and it is named as `run R seq S`; 2: it could not be checked.
 
+mod bundle;
 mod database;
 mod export;
 mod tree;
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 pub struct What {
     /// Only this run.
     pub run: Option<i64>,
+    /// A run's bundle, instead of the database.
+    pub bundle: Option<PathBuf>,
     /// An exported log (NDJSON), instead of the database.
     pub file: Option<PathBuf>,
     /// The key that is trusted, as `/acts/log/key` gives it.
@@ -35,9 +38,10 @@ pub fn verify(config: &Config, what: &What) -> anyhow::Result<ExitCode> {
     let key =
         what.key.as_deref().map(|vkey| VerifierKey::parse(vkey).context("--key: this is no verifier key"));
     let key = key.transpose()?;
-    let findings = match &what.file {
-        Some(path) => export::check(path)?,
-        None => database::check(config, what.run, key)?,
+    let findings = match (&what.bundle, &what.file) {
+        (Some(path), _) => bundle::check(config, path, key)?,
+        (None, Some(path)) => export::check(path)?,
+        (None, None) => database::check(config, what.run, key)?,
     };
     Ok(if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -50,13 +54,15 @@ enum Trust {
     Own(Vec<VerifierKey>),
     /// There is none here: what the database says of itself.
     OfTheDatabase(Vec<VerifierKey>),
+    /// There is none here: what the bundle says of itself.
+    OfTheBundle(Vec<VerifierKey>),
 }
 
 impl Trust {
     fn keys(&self) -> Vec<VerifierKey> {
         match self {
             Trust::Given(key) => vec![key.clone()],
-            Trust::Own(keys) | Trust::OfTheDatabase(keys) => keys.clone(),
+            Trust::Own(keys) | Trust::OfTheDatabase(keys) | Trust::OfTheBundle(keys) => keys.clone(),
         }
     }
 
@@ -66,6 +72,9 @@ impl Trust {
             Trust::Own(_) => "of this data directory",
             Trust::OfTheDatabase(_) => {
                 "that the database itself names, which proves little: give one with --key that you kept"
+            }
+            Trust::OfTheBundle(_) => {
+                "that came along in the bundle, which proves nothing: give yours with --key"
             }
         }
     }

@@ -9,6 +9,7 @@ mod payload;
 use super::event::{EventKind, Recorded};
 use super::ids::{RunId, StepPath};
 use super::protocol::{OnFailure, OnTimeout, Protocol, Task};
+use super::redact::Mark;
 use super::state::{
     Approval, Choice, Decision, Ending, Lineage, Override, ProtocolRef, Run, RunStatus, Step, StepStatus,
     Waits,
@@ -38,6 +39,7 @@ pub fn begin(
         parent,
         rerun_of,
         slot,
+        redact,
         ..
     } = &first.event.kind
     else {
@@ -56,6 +58,8 @@ pub fn begin(
         lineage: *lineage,
         before,
         salt,
+        marks: Arc::new(redact.clone()),
+        replaced: Arc::default(),
         slot: slot.clone(),
         held: slot.is_some(),
         steps: Steps::default(),
@@ -120,11 +124,19 @@ pub fn apply(run: &mut Run, recorded: &Recorded) {
         | EventKind::RunEnding { .. }
         | EventKind::ValueSet { .. }
         | EventKind::RunMigrated { .. }
+        | EventKind::RunMarked { .. }
         | EventKind::OverrideFiled { .. }
         | EventKind::OverrideDecided { .. }
         | EventKind::RunClosed { .. } => of_run(run, recorded),
     }
     settle_status(run);
+}
+
+fn mark(run: &mut Run, more: &[Mark]) {
+    let new: Vec<Mark> = more.iter().filter(|mark| !run.marks.contains(mark)).cloned().collect();
+    if !new.is_empty() {
+        Arc::make_mut(&mut run.marks).extend(new);
+    }
 }
 
 /// What concerns the run as a whole.
@@ -147,7 +159,13 @@ fn of_run(run: &mut Run, recorded: &Recorded) {
             run.ending = Some(Ending { outcome, reason: reason.clone(), grace_until });
         }
         EventKind::ValueSet { path, value, .. } => payload::set(run, path, value),
-        EventKind::RunMigrated { to, .. } => run.protocol_ref = to.clone(),
+        EventKind::RunMigrated { to, .. } => {
+            // What was sealed stays sealed, whatever the new version marks.
+            let before = run.protocol.redact.clone();
+            mark(run, &before);
+            run.protocol_ref = to.clone();
+        }
+        EventKind::RunMarked { redact, .. } => mark(run, redact),
         EventKind::OverrideFiled { id, action, reason, new_value, review_until, .. } => {
             let was_paused = run.status == RunStatus::Paused;
             run.overridden = Some(Arc::new(Override {

@@ -3,6 +3,7 @@
 use super::event::Via;
 use super::ids::{ApprovalId, InstanceId, OverrideId, RunId, StepPath};
 use super::protocol::Protocol;
+use super::redact::Mark;
 use super::state::{
     Choice, Lineage, OverrideAction, OverrideChoice, Parent, Payload, ProtocolRef, RunStatus,
 };
@@ -10,20 +11,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Who asks. The permission was checked at the door; the roles are here because only the engine sees the state
-/// that four eyes and quorum depend on.
+/// Who asks. The permission was checked at the door; roles and groups are here because only the engine sees
+/// the state that four eyes, quorum and slots depend on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Actor {
     pub name: String,
     /// Every role that the actor holds. Empty for the system itself.
     pub roles: Vec<String>,
+    /// Every group that the actor belongs to.
+    pub groups: Vec<String>,
     pub via: Option<Via>,
 }
 
 impl Actor {
     /// HMS-ACT itself: results, deadlines, rescues. No user can have this name (a space is not allowed in one).
     pub fn system() -> Actor {
-        Actor { name: "HMS-ACT".to_owned(), roles: Vec::new(), via: None }
+        Actor { name: "HMS-ACT".to_owned(), roles: Vec::new(), groups: Vec::new(), via: None }
     }
 }
 
@@ -39,6 +42,8 @@ pub struct StartRun {
     pub started_by: Option<String>,
     pub parent: Option<Parent>,
     pub rerun: Option<Rerun>,
+    /// What is sealed beside what the protocol marks.
+    pub redact: Vec<Mark>,
 }
 
 /// What a rerun begins with beside the rest.
@@ -59,7 +64,7 @@ pub enum Command {
     /// The service answered 202: the step waits for its callback.
     AcceptStep { step: StepPath, attempt: u32 },
     /// A service calls back, whichever attempt it answers.
-    CallBack { step: StepPath, outcome: Result<Value, String> },
+    CallBack { step: StepPath, outcome: Result<Value, Fault> },
     /// A worker took the attempt.
     ClaimStep { step: StepPath, attempt: u32, worker: String },
     /// The instance of an attempt, or its worker, is gone.
@@ -69,7 +74,15 @@ pub enum Command {
     /// An outside event for a step that waits for it.
     ReceiveEvent { step: StepPath, event: i64, payload: Value },
     /// A sub-run is over.
-    SubrunEnded { step: StepPath, run: RunId, outcome: RunStatus, payload: Payload, note: Option<String> },
+    SubrunEnded {
+        step: StepPath,
+        run: RunId,
+        outcome: RunStatus,
+        payload: Payload,
+        /// What is sealed in that payload.
+        redact: Vec<Mark>,
+        note: Option<String>,
+    },
     /// There is room under the concurrency limit.
     AdmitRun,
     /// A person decided an approval.
@@ -103,6 +116,14 @@ pub enum Command {
         reason: Option<String>,
         new_value: Option<Payload>,
     },
+}
+
+/// Why a service could not do what it took on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    pub error: String,
+    /// Another attempt may succeed: the step's `retry` says whether there is one.
+    pub retryable: bool,
 }
 
 /// What a timer is for.
@@ -167,6 +188,9 @@ pub enum Rejection {
     NotAnApprover { who: String },
     #[error("You approved this already. It needs another person.")]
     VotedBefore,
+    /// Every slot that the actor fits has its people.
+    #[error("Enough people approved for {taken} already. What is needed now is {missing}.")]
+    SlotTaken { taken: String, missing: String },
     #[error("You filed this override, so somebody else must decide it.")]
     OwnOverride,
     #[error("Run {run} is not paused: it is {}.", status.as_str())]

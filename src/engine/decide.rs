@@ -28,6 +28,7 @@ use super::event::{Event, EventKind, Recorded};
 use super::ids::StepPath;
 use super::state::{Run, RunStatus, Slot};
 use chrono::{DateTime, SubsecRound, Utc};
+use outside::Brought;
 use serde_json::Value;
 
 pub use ending::GRACE;
@@ -69,6 +70,7 @@ pub fn start(command: StartRun, context: &mut Context<'_>) -> Result<Decided, Re
         parent: command.parent,
         rerun_of: rerun.as_ref().map(|rerun| rerun.of),
         reason: rerun.as_ref().map(|rerun| rerun.reason.clone()),
+        redact: command.redact,
         slot,
         via: context.actor.via.clone(),
     };
@@ -157,8 +159,8 @@ impl Decision {
             Command::RescueStep { step, attempt, reason } => self.rescue(&step, attempt, reason, context),
             Command::FireTimer { step, attempt, kind } => self.fire(step.as_ref(), attempt, kind, context),
             Command::ReceiveEvent { step, event, payload } => self.receive(&step, event, payload, context),
-            Command::SubrunEnded { step, run, outcome, payload, note } => {
-                self.subrun_ended(&step, run, outcome, payload, note, context)
+            Command::SubrunEnded { step, run, outcome, payload, redact, note } => {
+                self.subrun_ended(&step, run, outcome, Brought { payload, redact, note }, context)
             }
             Command::AdmitRun => self.admit(context),
             Command::Decide { approval, choice, reason, form } => {

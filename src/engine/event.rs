@@ -2,6 +2,8 @@
 
 use super::ids::{ApprovalId, InstanceId, OverrideId, RunId, StepPath};
 use super::protocol::{Approvers, Join};
+use super::redact::Mark;
+use super::seating::Filled;
 use super::state::{
     Choice, OverrideAction, OverrideChoice, Parent, Payload, ProtocolRef, RunStatus, Slot, StepStatus,
 };
@@ -57,6 +59,9 @@ pub enum EventKind {
         /// Of a rerun.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// What is sealed beside what the protocol marks: it came sealed from the run above.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        redact: Vec<Mark>,
         /// It waits for room under this limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         slot: Option<Slot>,
@@ -136,7 +141,13 @@ pub enum EventKind {
     },
     /// Enough branches succeeded. The result is the list of what they saved.
     #[serde(rename = "group.done")]
-    GroupDone { succeeded: u32, failed: u32 },
+    GroupDone {
+        succeeded: u32,
+        failed: u32,
+        /// Branches that ended without a success, where successes are counted.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        fruitless: u32,
+    },
     #[serde(rename = "wait.started")]
     WaitStarted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,6 +193,12 @@ pub enum EventKind {
         reason: Option<String>,
         form: Option<Value>,
         as_role: String,
+        /// The slots that the voter may fill, where there are slots.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        fits: Vec<String>,
+        /// Who fills which slot now: whoever approved before may have moved to another that they fit, too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        filled: Vec<Filled>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },
@@ -191,8 +208,11 @@ pub enum EventKind {
         decision: Choice,
         reason: Option<String>,
         form: Option<Value>,
-        /// The role that let the decider decide.
+        /// The role, the group or the name that let the decider decide.
         as_role: String,
+        /// Who filled which slot, of what was approved.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        filled: Vec<Filled>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },
@@ -235,6 +255,9 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },
+    /// What a run that this one started brings back is sealed there, and so it is here.
+    #[serde(rename = "run.marked")]
+    RunMarked { from: RunId, redact: Vec<Mark> },
     #[serde(rename = "override.filed")]
     OverrideFiled {
         #[serde(rename = "override")]
@@ -271,6 +294,11 @@ fn is_one(number: &u32) -> bool {
     *number == 1
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl EventKind {
     /// The entry's `type`.
     pub fn type_name(&self) -> &'static str {
@@ -305,6 +333,7 @@ impl EventKind {
             EventKind::RunEnding { .. } => "run.ending",
             EventKind::ValueSet { .. } => "run.value_set",
             EventKind::RunMigrated { .. } => "run.migrated",
+            EventKind::RunMarked { .. } => "run.marked",
             EventKind::OverrideFiled { .. } => "override.filed",
             EventKind::OverrideDecided { .. } => "override.decided",
             EventKind::RunClosed { .. } => "run.closed",
@@ -345,6 +374,7 @@ impl EventKind {
             | EventKind::CancelRequested { .. }
             | EventKind::ValueSet { .. }
             | EventKind::RunMigrated { .. }
+            | EventKind::RunMarked { .. }
             | EventKind::OverrideDecided { .. } => None,
         }
     }

@@ -41,7 +41,8 @@
 //!
 //! A group (`parallel`) is a step of its own, and each of its branches a list of steps inside it. It is done when enough
 //! branches succeeded, and failed when they no longer can; what is then open inside it is cancelled: a call is broken
-//! off, an approval closes, a sub-run is cancelled. What a cancelled branch had done stays done, and is taken back with
+//! off, an approval closes, a sub-run is cancelled. Where successes are counted (`any`, a number), a branch that did
+//! nothing is none, and what the winners made needless before it began is cancelled too. What a cancelled branch had done stays done, and is taken back with
 //! the rest when the run ends badly. A branch sees the payload as it was when its group began, and what its own steps
 //! saved: never what another branch saved, so that the order of results cannot change the end.
 
@@ -55,7 +56,10 @@ pub mod expression;
 pub mod ids;
 pub mod json;
 pub mod protocol;
+pub mod redact;
 pub mod retry;
 pub mod scope;
+pub mod seating;
 pub mod state;
 pub mod steps;
+pub mod whatif;

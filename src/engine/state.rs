@@ -2,6 +2,8 @@
 
 use super::ids::{ApprovalId, InstanceId, OverrideId, RunId, StepPath};
 use super::protocol::{Approvers, Protocol, WhenFull};
+use super::redact::Mark;
+use super::seating::{Filled, Seating};
 use super::steps::Steps;
 use chrono::{DateTime, Utc};
 use rpds::HashTrieMapSync;
@@ -223,12 +225,16 @@ pub struct Group {
     pub branches: u32,
     /// How many must succeed.
     pub needed: u32,
+    /// Successes are counted (`any`, a number): a branch that ends without one is not enough.
+    pub counts: bool,
     /// The items of a `for_each`.
     pub items: Option<Arc<Vec<Value>>>,
     /// Branches are begun in order: the first so many have.
     pub begun: u32,
     pub succeeded: u32,
     pub failed: u32,
+    /// Branches that ended without a success, where successes are counted: skipped, or failed where the list goes on.
+    pub fruitless: u32,
     /// What the branches saved: the payload that the next task of each sees beside the group's. Kept until the group
     /// is over.
     pub own: HashTrieMapSync<u32, Arc<Payload>>,
@@ -237,7 +243,12 @@ pub struct Group {
 impl Group {
     /// Branches that are on their way.
     pub fn open(&self) -> u32 {
-        self.begun - self.succeeded - self.failed
+        self.begun - self.succeeded - self.failed - self.fruitless
+    }
+
+    /// Whether so many can still succeed.
+    pub fn can_succeed(&self) -> bool {
+        self.branches - self.failed - self.fruitless >= self.needed
     }
 }
 
@@ -254,7 +265,32 @@ pub struct Approval {
     pub escalated: bool,
     /// Approvals so far, while more are needed.
     pub votes: Vec<Decision>,
+    /// Who fills which slot, where there are slots.
+    pub filled: Vec<Filled>,
     pub decision: Option<Decision>,
+}
+
+impl Approval {
+    /// Everybody who approved so far, in the slots.
+    pub fn seating(&self) -> Seating<'_> {
+        let mut seating = Seating::new(&self.approvers.slots);
+        for vote in &self.votes {
+            seating.seat(&vote.by, &vote.fits);
+        }
+        seating
+    }
+
+    /// Whose approval is still needed: the slots that are not filled, with how many they lack.
+    pub fn missing(&self) -> Approvers {
+        self.approvers.missing(&self.filled)
+    }
+
+    /// Whose approval could still count, for the people in other slots may move: roles, users and groups.
+    pub fn open_to(&self) -> Approvers {
+        let mut seating = self.seating();
+        let open = self.approvers.slots.iter().filter(|slot| seating.is_open(&slot.name)).cloned();
+        Approvers { slots: open.collect(), ..self.approvers.clone() }.together()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -264,6 +300,8 @@ pub struct Decision {
     pub at: DateTime<Utc>,
     pub reason: Option<String>,
     pub form: Option<Value>,
+    /// The slots that whoever decided may fill, where there are slots.
+    pub fits: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -417,6 +455,11 @@ pub struct Run {
     pub before: Option<Arc<Lineage>>,
     /// Salt of the step checksums. None: erased.
     pub salt: Option<[u8; 32]>,
+    /// What is sealed beside what its protocol marks: what came sealed from a run above, and what an earlier version
+    /// of its protocol marked.
+    pub marks: Arc<Vec<Mark>>,
+    /// Marked values that were replaced since, each with its exact path: copies of them are sealed all the same.
+    pub replaced: Arc<Vec<(Mark, Value)>>,
     /// The concurrency limit that it was queued under.
     pub slot: Option<Slot>,
     /// It waits for room under that limit.

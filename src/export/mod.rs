@@ -1,4 +1,6 @@
-//! What leaves as a file. Rows in, bytes out: nothing here knows who asked.
+//! What leaves as a file. Nothing here knows who asked.
 
 pub mod backup;
+pub mod bundle;
 pub mod csv;
+pub mod log;

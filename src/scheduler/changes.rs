@@ -55,6 +55,17 @@ impl Listener {
         }
     }
 
+    /// Waits until another instance may have committed something. False: the app is stopping.
+    pub async fn elsewhere(&mut self) -> bool {
+        loop {
+            match self.receiver.recv().await {
+                Ok(Change::Run { .. }) => {}
+                Ok(Change::Elsewhere) | Err(broadcast::error::RecvError::Lagged(_)) => return true,
+                Err(broadcast::error::RecvError::Closed) => return false,
+            }
+        }
+    }
+
     /// Waits until anything may have changed, and takes what else has come by then. False: the app is stopping.
     pub async fn anything_changed(&mut self) -> bool {
         match self.receiver.recv().await {

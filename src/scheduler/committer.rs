@@ -260,11 +260,12 @@ impl Committer {
                 }
                 Vec::new()
             }
-            Written::KeyTaken { run_id, body_hash } => {
+            Written::KeyTaken { run_id, body_hash, salt } => {
                 self.run_ids.push_back(group.member.run.id.0);
                 match &mut self.connection {
                     Some(connection) => {
-                        group.answer_with_earlier(connection, &self.parts.runs, run_id, &body_hash)
+                        let stored = (body_hash.as_slice(), salt.as_deref());
+                        group.answer_with_earlier(connection, &self.parts.runs, run_id, stored);
                     }
                     None => group
                         .into_requests()

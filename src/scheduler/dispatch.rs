@@ -47,6 +47,11 @@ impl InHand {
         attempts.contains(&(run, step.clone(), attempt))
     }
 
+    /// Run, step and number of each.
+    pub fn all(&self) -> Vec<(RunId, StepPath, u32)> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
     fn take(&self, run: RunId, attempt: &Attempt) -> Held {
         let place = (run, attempt.step.clone(), attempt.number);
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone());

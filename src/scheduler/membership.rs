@@ -160,6 +160,6 @@ fn lock_failed(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Connection(format!("{}: {error}", path.display()))
 }
 
-fn host_name() -> String {
+pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -24,12 +24,14 @@ pub mod rescue;
 pub mod runs;
 pub mod schedules;
 pub mod sequencer;
+pub mod signals;
 pub mod slots;
 pub mod subruns;
 pub mod timers;
 
 use crate::engine::command::{Actor, Command, Rejection, Rerun};
 use crate::engine::ids::RunId;
+use crate::engine::redact::{self, Mark};
 use crate::engine::state::{Parent, Payload, ProtocolRef, Run};
 use crate::store::Pool;
 use crate::store::batch::StartKey;
@@ -100,6 +102,8 @@ pub struct NewRun {
     pub rerun: Option<Rerun>,
     /// The salt of the lineage that a rerun continues. None: a new one.
     pub salt: Option<[u8; 32]>,
+    /// What is sealed beside what the protocol marks.
+    pub redact: Vec<Mark>,
 }
 
 impl NewRun {
@@ -121,6 +125,7 @@ impl NewRun {
             parent: None,
             rerun: None,
             salt: None,
+            redact: Vec::new(),
         }
     }
 }
@@ -197,6 +202,25 @@ impl Scheduler {
         self.runs.load(connection, id)
     }
 
+    /// A run as it was after an entry of its log. Blocks: call it off the event loop.
+    pub fn at(
+        &self,
+        connection: &mut crate::store::Connection,
+        id: RunId,
+        seq: u64,
+    ) -> Result<Option<Arc<Run>>, StoreError> {
+        self.runs.at(connection, id, seq)
+    }
+
+    /// The same as it is shown to somebody who may not see what is sealed in it.
+    pub fn load_shown(
+        &self,
+        connection: &mut crate::store::Connection,
+        id: RunId,
+    ) -> Result<Option<Arc<Run>>, StoreError> {
+        Ok(self.load(connection, id)?.map(|loaded| redact::shown(&loaded.run)))
+    }
+
     /// A run as it is committed now, read off the event loop.
     pub async fn look(&self, id: RunId) -> Result<Arc<Run>, Refused> {
         let (runs, pool) = (Arc::clone(&self.runs), self.pool.clone());
@@ -214,6 +238,11 @@ impl Scheduler {
             }
             Err(_) => Err(Refused::Unavailable),
         }
+    }
+
+    /// Something of these runs was erased: nothing of them stays in memory.
+    pub fn forget(&self, runs: &[i64]) {
+        runs.iter().for_each(|run| self.runs.forget(RunId(*run)));
     }
 
     /// The runs in memory, which the committer and every reader share.

@@ -1,19 +1,31 @@
 //! Runs in memory, each at a known version.
 
 use crate::engine::ids::RunId;
+use crate::engine::state::Run;
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::protocols::ProtocolCache;
 use crate::store::runs::{self, Loaded};
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Runs kept in memory. A run that is not here is folded from its log.
 const CAPACITY: usize = 20_000;
 
+/// Moments of a recording that are kept lie so many entries apart.
+const MOMENTS_APART: u64 = 500;
+/// What the payloads of a recording's moments may take together: those that differ are copies of each other.
+const TAPE_BYTES: usize = 32 << 20;
+/// Recordings that are being played.
+const TAPES: usize = 4;
+/// A recording that nobody looks at is forgotten after this time.
+const TAPE_KEPT: Duration = Duration::from_secs(60);
+
 #[derive(Default)]
 pub struct RunCache {
     runs: Mutex<HashMap<RunId, Loaded>>,
+    tapes: Mutex<HashMap<RunId, Tape>>,
     protocols: ProtocolCache,
 }
 
@@ -25,7 +37,7 @@ impl RunCache {
     /// The run as it is committed now: from memory when that is the stored version.
     pub fn load(&self, connection: &mut Connection, id: RunId) -> Result<Option<Loaded>, StoreError> {
         if let Some(known) = self.get(id)
-            && runs::version(connection, id)? == Some(known.run.version)
+            && runs::state(connection, id)? == Some(known.state())
         {
             return Ok(Some(known));
         }
@@ -55,17 +67,94 @@ impl RunCache {
                 runs.clear();
             }
         }
-        let known = runs.get(&loaded.run.id).map_or(0, |known| known.run.version);
-        if loaded.run.version >= known {
+        let known = runs.get(&loaded.run.id).map_or((0, 0), Loaded::state);
+        if loaded.state() >= known {
             runs.insert(loaded.run.id, loaded);
         }
     }
 
+    /// The run as it was after this entry, folded from its log: on from a moment that is kept, where there is one.
+    pub fn at(
+        &self,
+        connection: &mut Connection,
+        id: RunId,
+        seq: u64,
+    ) -> Result<Option<Arc<Run>>, StoreError> {
+        if let Some(now) = self.load(connection, id)?
+            && now.run.version <= seq
+        {
+            return Ok(Some(now.run));
+        }
+        let from = self.tapes().get(&id).and_then(|tape| tape.before(seq));
+        let mut kept = Vec::new();
+        let mut keep = |run: &Run| {
+            if run.version.is_multiple_of(MOMENTS_APART) {
+                kept.push(Arc::new(run.clone()));
+            }
+        };
+        let run = runs::at(connection, id, &self.protocols, from, seq, &mut keep)?;
+        if let Some(run) = &run {
+            self.keep(id, kept, run);
+        }
+        Ok(run)
+    }
+
+    fn keep(&self, id: RunId, moments: Vec<Arc<Run>>, last: &Arc<Run>) {
+        let mut tapes = self.tapes();
+        tapes.retain(|_, tape| tape.seen.elapsed() < TAPE_KEPT);
+        if tapes.len() >= TAPES && !tapes.contains_key(&id) {
+            tapes.clear();
+        }
+        let tape = tapes.entry(id).or_insert_with(|| Tape {
+            moments: BTreeMap::new(),
+            bytes: 0,
+            last: Arc::clone(last),
+            seen: Instant::now(),
+        });
+        moments.into_iter().for_each(|run| tape.keep(run));
+        (tape.last, tape.seen) = (Arc::clone(last), Instant::now());
+    }
+
     pub fn forget(&self, id: RunId) {
         self.lock().remove(&id);
+        self.tapes().remove(&id);
+    }
+
+    fn tapes(&self) -> MutexGuard<'_, HashMap<RunId, Tape>> {
+        self.tapes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Loaded>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Moments of a run's recording, so that playing it does not fold it from its beginning each time. Entries never change,
+/// so no moment is ever stale.
+struct Tape {
+    /// By the entry before it.
+    moments: BTreeMap<u64, Arc<Run>>,
+    /// What their payloads take.
+    bytes: usize,
+    /// The one that was shown last.
+    last: Arc<Run>,
+    seen: Instant,
+}
+
+impl Tape {
+    fn keep(&mut self, run: Arc<Run>) {
+        let before = self.moments.range(..run.version).next_back().map(|(_, before)| &before.payload);
+        let shared = before.is_some_and(|before| Arc::ptr_eq(before, &run.payload));
+        let more = if shared { 0 } else { run.payload_bytes };
+        if self.bytes + more <= TAPE_BYTES && self.moments.insert(run.version, run).is_none() {
+            self.bytes += more;
+        }
+    }
+
+    /// The latest moment that is not after this entry.
+    fn before(&self, seq: u64) -> Option<Arc<Run>> {
+        let kept = self.moments.range(..=seq).next_back().map(|(_, run)| run);
+        let last = Some(&self.last).filter(|last| last.version <= seq);
+        kept.into_iter().chain(last).max_by_key(|run| run.version).cloned()
     }
 }

@@ -136,7 +136,7 @@ impl Schedules {
             Ok(Found {
                 protocol,
                 name: protocols::get(connection, row.protocol_id)?.map(|row| row.name).unwrap_or_default(),
-                started: schedules::started(connection, &key.actor, &key.key)?,
+                started: schedules::started(connection, &key)?,
                 last_is_open: schedules::last_is_open(connection, &row)?,
             })
         };

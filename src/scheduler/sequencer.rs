@@ -142,13 +142,7 @@ impl Sequencer {
         figures::sealed(size);
         if claimed {
             let detail = json!({"use": "log", "vkey": keys.vkey(&self.origin)});
-            self.agency.record(AgencyEntry {
-                actor: "HMS-ACT".to_owned(),
-                type_name: "key.added",
-                status: None,
-                detail,
-                flood: None,
-            })?;
+            self.agency.record(AgencyEntry::of_system("key.added", detail))?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::reading::with_connection;
 use super::{NewRun, Refused, Scheduler, stopped};
 use crate::engine::command::{Actor, Command, Rerun};
 use crate::engine::ids::{RunId, StepPath};
+use crate::engine::redact::{self, Mark};
 use crate::engine::state::{Parent, Payload, ProtocolRef, Run, RunStatus};
 use crate::store::error::StoreError;
 use crate::store::subruns::{self, SubrunRow};
@@ -22,6 +23,19 @@ use tokio::sync::watch;
 const EVERY: Duration = Duration::from_secs(1);
 /// Sub-runs looked at together.
 const AT_A_TIME: i64 = 200;
+
+/// What a child brings back.
+struct Brought {
+    payload: Payload,
+    redact: Vec<Mark>,
+    note: Option<String>,
+}
+
+impl Brought {
+    fn nothing(note: Option<String>) -> Brought {
+        Brought { payload: Payload::new(), redact: Vec::new(), note }
+    }
+}
 
 pub struct Subruns {
     pub scheduler: Scheduler,
@@ -70,7 +84,7 @@ impl Subruns {
             SubrunRow { withdrawn: true, started: true, closed: false, .. } => self.stop(row).await,
             SubrunRow { withdrawn: true, started: false, .. } => {
                 let note = Some("it was not needed any more".to_owned());
-                self.end(row, RunStatus::Cancelled, Payload::new(), note).await;
+                self.end(row, RunStatus::Cancelled, Brought::nothing(note)).await;
             }
             SubrunRow { started: false, .. } => self.start(row).await,
             SubrunRow { closed: true, .. } => self.tell(row).await,
@@ -99,6 +113,7 @@ impl Subruns {
             parent: Some(place(&parent, row)),
             rerun,
             salt,
+            redact: redact::handed_on(&parent, &StepPath::from_log(&row.step), &row.input),
             ..NewRun::of(protocol_ref(row), protocol, payload, Actor::system())
         };
         match self.scheduler.start(new).await {
@@ -110,20 +125,24 @@ impl Subruns {
 
     async fn could_not_start(&self, row: &SubrunRow, why: &str) {
         let note = Some(format!("it could not begin. {why}"));
-        self.end(row, RunStatus::Failed, Payload::new(), note).await;
+        self.end(row, RunStatus::Failed, Brought::nothing(note)).await;
     }
 
     /// Tells the parent what came of the child.
     async fn tell(&self, row: &SubrunRow) {
         let Ok(child) = self.scheduler.look(RunId(row.child_run_id)).await else { return };
         if child.status.is_final() {
-            self.end(row, child.status, (*child.payload).clone(), child.note.clone()).await;
+            let marks = redact::marks(&child).into_iter().cloned().collect();
+            let note = redact::shown(&child).note.clone();
+            let brought = Brought { payload: (*child.payload).clone(), redact: marks, note };
+            self.end(row, child.status, brought).await;
         }
     }
 
-    async fn end(&self, row: &SubrunRow, outcome: RunStatus, payload: Payload, note: Option<String>) {
+    async fn end(&self, row: &SubrunRow, outcome: RunStatus, brought: Brought) {
+        let Brought { payload, redact, note } = brought;
         let (run, step) = (RunId(row.child_run_id), StepPath::from_log(&row.step));
-        let command = Command::SubrunEnded { step, run, outcome, payload, note };
+        let command = Command::SubrunEnded { step, run, outcome, payload, redact, note };
         let parent = RunId(row.run_id);
         let Err(Refused::Rejected(_)) = self.scheduler.act(parent, command, Actor::system()).await else {
             return;

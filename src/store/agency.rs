@@ -11,6 +11,7 @@ use super::pool::Pool;
 use super::schema::activity_log;
 use crate::audit::Hash;
 use crate::audit::entry::{Draft, seal};
+use crate::engine::command::Actor;
 use chrono::{DateTime, SubsecRound, Utc};
 use diesel::prelude::*;
 use serde_json::{Value, json};
@@ -61,6 +62,13 @@ pub struct AgencyEntry {
     pub detail: Value,
     /// Whose flood this would be: a user, an address. None: it is evidence of its own, and always written.
     pub flood: Option<String>,
+}
+
+impl AgencyEntry {
+    /// Something that HMS-ACT itself did.
+    pub fn of_system(type_name: &'static str, detail: Value) -> AgencyEntry {
+        AgencyEntry { actor: Actor::system().name, type_name, status: None, detail, flood: None }
+    }
 }
 
 impl AgencyLog {

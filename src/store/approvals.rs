@@ -2,7 +2,9 @@
 
 use super::error::StoreError;
 use super::schema::approvals;
+use crate::engine::command::Actor;
 use crate::engine::protocol::Approvers;
+use crate::engine::seating::Filled;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use serde_json::Value;
@@ -32,13 +34,31 @@ pub struct ApprovalRow {
     pub reminded_at: Option<DateTime<Utc>>,
     /// Since then more people may decide, because nobody did in time.
     pub escalated_at: Option<DateTime<Utc>>,
+    /// Who fills which slot: `[{"slot", "by"}]`.
+    pub filled: Value,
+    /// Whose approval still counts: `{"roles", "users", "groups"}`.
+    pub open_to: Value,
 }
 
 impl ApprovalRow {
     /// Who may decide. Damaged data lets nobody decide.
     pub fn approvers(&self) -> Approvers {
-        let nobody = Approvers { roles: Vec::new(), users: Vec::new() };
-        serde_json::from_value(self.approvers.clone()).unwrap_or(nobody)
+        serde_json::from_value(self.approvers.clone()).unwrap_or_default()
+    }
+
+    /// Who fills which slot.
+    pub fn filled(&self) -> Vec<Filled> {
+        serde_json::from_value(self.filled.clone()).unwrap_or_default()
+    }
+
+    /// Whose approval still counts: once slots are filled, fewer than may decide.
+    pub fn open_to(&self) -> Approvers {
+        serde_json::from_value(self.open_to.clone()).unwrap_or_default()
+    }
+
+    /// Whom it waits for: those who may decide, without the slots that are filled.
+    pub fn missing(&self) -> Approvers {
+        self.approvers().missing(&self.filled())
     }
 
     /// Who approved so far.
@@ -53,10 +73,10 @@ pub struct ApprovalFilter {
     /// `pending`, `approved`, `rejected`, `returned`, `closed`; empty: all.
     pub statuses: Vec<String>,
     pub run_id: Option<i64>,
-    /// Only those that this user, with these roles, may decide.
-    pub decidable_by: Option<(String, Vec<String>)>,
-    /// Only those that this user, with these roles, may not decide.
-    pub barred_for: Option<(String, Vec<String>)>,
+    /// Only those that somebody, with their roles and groups, may decide, and whose approval still counts.
+    pub decidable_by: Option<Actor>,
+    /// Only the others.
+    pub barred_for: Option<Actor>,
     /// Only those of runs that this user started.
     pub run_starter: Option<String>,
 }
@@ -106,11 +126,11 @@ fn filtered(filter: &ApprovalFilter) -> approvals::BoxedQuery<'static, diesel::p
         query = query.filter(approvals::run_starter.eq(starter.clone()));
     }
     // The engine decides for certain; this only keeps what cannot be decided out of the list.
-    if let Some((user, roles)) = &filter.decidable_by {
-        query = query.filter(decidable("((approvers->'users' ? ", user, roles));
+    if let Some(who) = &filter.decidable_by {
+        query = query.filter(decidable("((open_to->'users' ? ", who));
     }
-    if let Some((user, roles)) = &filter.barred_for {
-        query = query.filter(decidable("NOT ((approvers->'users' ? ", user, roles));
+    if let Some(who) = &filter.barred_for {
+        query = query.filter(decidable("NOT ((open_to->'users' ? ", who));
     }
     query
 }
@@ -119,17 +139,19 @@ type Condition =
     Box<dyn BoxableExpression<approvals::table, diesel::pg::Pg, SqlType = diesel::sql_types::Bool>>;
 
 /// `beginning` opens the condition: as it is, or negated.
-fn decidable(beginning: &str, user: &str, roles: &[String]) -> Condition {
+fn decidable(beginning: &str, who: &Actor) -> Condition {
     use diesel::sql_types::{Array, Bool, Text};
     Box::new(
         diesel::dsl::sql::<Bool>(beginning)
-            .bind::<Text, _>(user.to_owned())
-            .sql(" OR approvers->'roles' ?| ")
-            .bind::<Array<Text>, _>(roles.to_vec())
-            .sql(") AND NOT (four_eyes AND run_starter = ")
-            .bind::<Text, _>(user.to_owned())
+            .bind::<Text, _>(who.name.clone())
+            .sql(" OR open_to->'roles' ?| ")
+            .bind::<Array<Text>, _>(who.roles.clone())
+            .sql(" OR coalesce(open_to->'groups' ?| ")
+            .bind::<Array<Text>, _>(who.groups.clone())
+            .sql(", false)) AND NOT (four_eyes AND run_starter = ")
+            .bind::<Text, _>(who.name.clone())
             .sql(") AND NOT votes @> jsonb_build_array(jsonb_build_object('by', ")
-            .bind::<Text, _>(user.to_owned())
+            .bind::<Text, _>(who.name.clone())
             .sql(")))"),
     )
 }

@@ -5,8 +5,9 @@ use super::Connection;
 use super::error::StoreError;
 use super::tree::BY_INDEX;
 use super::tree::checkpoints::{self, SignedHead};
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Timestamptz};
 use std::collections::BTreeMap;
 
 /// A table that is backed up as it stands at the moment of a checkpoint, all of it: small ones.
@@ -122,6 +123,31 @@ pub fn aside(
         }
     }
     Ok(found)
+}
+
+/// The bundles of 256 entries that have something of a lineage in which erasing was asked for or decided since then:
+/// what lies aside of them is no longer what it was.
+pub fn touched_by_erasures(
+    connection: &mut Connection,
+    since: DateTime<Utc>,
+) -> Result<Vec<u64>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Bundle {
+        #[diesel(sql_type = BigInt)]
+        bundle: i64,
+    }
+    let rows: Vec<Bundle> = diesel::sql_query(
+        "WITH touched AS (
+            SELECT run_id FROM redactions WHERE status = 'pending' AND filed_at > $1
+            UNION SELECT run_id FROM redactions WHERE status <> 'pending' AND decided_at > $1)
+         SELECT DISTINCT b AS bundle FROM touched
+         JOIN runs r ON r.run_id = touched.run_id JOIN runs o ON o.lineage = r.lineage
+         JOIN log_ranges g ON g.run_id = o.run_id
+         CROSS JOIN generate_series(g.first_index / 256, (g.first_index + g.entries - 1) / 256) AS b ORDER BY b",
+    )
+    .bind::<Timestamptz, _>(since)
+    .load(connection)?;
+    Ok(rows.into_iter().map(|row| row.bundle as u64).collect())
 }
 
 /// The rows of a table, a line of JSON each.

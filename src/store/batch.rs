@@ -4,6 +4,7 @@
 //! (or whose key is taken) is left out and reported; the others are written.
 
 mod approvals;
+mod disclosures;
 mod entries;
 mod overrides;
 mod projections;
@@ -21,8 +22,10 @@ use crate::audit::entry::Sealed;
 use crate::engine::event::Recorded;
 use crate::engine::state::Run;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bytea, Integer, Text};
-use std::collections::HashMap;
+use diesel::sql_types::{Array, BigInt, Bool, Bytea, Integer, Nullable, Text};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The answer to `POST /acts/run` under an `Idempotency-Key`.
@@ -30,8 +33,23 @@ use std::sync::Arc;
 pub struct StartKey {
     pub actor: String,
     pub key: String,
-    /// SHA-256 of the request's canonical body.
+    /// SHA-256 of the request's canonical body. Never stored so: what is sealed in the body could be guessed from it.
     pub body_hash: Vec<u8>,
+}
+
+impl StartKey {
+    /// What is stored of the body: HMAC-SHA-256 under the salt of the run that it began. Erased with that salt.
+    fn sealed(&self, salt: &[u8]) -> Vec<u8> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(salt).expect("HMAC takes a key of any length");
+        mac.update(&self.body_hash);
+        mac.finalize().into_bytes().to_vec()
+    }
+
+    /// Whether this is the body that was stored with a run of this salt. Earlier versions stored the plain hash.
+    pub fn is_of(&self, stored: &[u8], salt: Option<&[u8]>) -> bool {
+        salt.is_some_and(|salt| self.sealed(salt) == stored)
+            || (!stored.is_empty() && stored == self.body_hash)
+    }
 }
 
 /// A run before and after some commands, with what they add to the log.
@@ -44,6 +62,27 @@ pub struct Member {
     pub events: Vec<Recorded>,
     /// One for each event.
     pub sealed: Vec<Sealed>,
+    /// The same run and events with what is sealed left out, where something is.
+    pub veiled: Option<Veiled>,
+}
+
+/// What is told of a run to those who may not see what is sealed in it.
+#[derive(Debug, Clone)]
+pub struct Veiled {
+    pub run: Arc<Run>,
+    pub events: Vec<Recorded>,
+}
+
+impl Member {
+    /// The run as lists and forms may show it.
+    fn told_run(&self) -> &Run {
+        self.veiled.as_ref().map_or(&self.run, |veiled| &veiled.run)
+    }
+
+    /// The events as lists and forms may show them.
+    fn told_events(&self) -> &[Recorded] {
+        self.veiled.as_ref().map_or(&self.events, |veiled| &veiled.events)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +94,12 @@ pub enum Written {
     KeyTaken {
         run_id: i64,
         body_hash: Vec<u8>,
+        /// Of that run. None: erased.
+        salt: Option<Vec<u8>>,
     },
     /// As many runs as may be are on their way under the run's concurrency limit, and it does not wait.
     Full,
-    /// A sub-run that began already, or that its step no longer waits for.
+    /// A sub-run that began already, or that its step no longer waits for; a rerun of what was erased meanwhile.
     NotWanted,
     /// A rerun whose lineage has another run that is not over.
     LineageOpen {
@@ -90,6 +131,7 @@ pub fn write(
             .collect();
         if !kept.is_empty() {
             entries::append(connection, &kept)?;
+            disclosures::append(connection, &kept)?;
             projections::insert(connection, &kept)?;
             projections::update(connection, &kept)?;
             approvals::open(connection, &kept)?;
@@ -127,10 +169,10 @@ fn take_keys(
     members: &[&Member],
     outcomes: &mut [Written],
 ) -> Result<(), StoreError> {
-    let keyed: Vec<(usize, &StartKey, i64)> = members
+    let keyed: Vec<(usize, &StartKey, &Run)> = members
         .iter()
         .enumerate()
-        .filter_map(|(index, member)| Some((index, member.start_key.as_ref()?, member.run.id.0)))
+        .filter_map(|(index, member)| Some((index, member.start_key.as_ref()?, member.run.as_ref())))
         .collect();
     if keyed.is_empty() {
         return Ok(());
@@ -145,6 +187,8 @@ fn take_keys(
         key: String,
         #[diesel(sql_type = Bytea)]
         body_hash: Vec<u8>,
+        #[diesel(sql_type = Nullable<Bytea>)]
+        salt: Option<Vec<u8>>,
     }
     let actors: Vec<&str> = keyed.iter().map(|(_, key, _)| key.actor.as_str()).collect();
     let keys: Vec<&str> = keyed.iter().map(|(_, key, _)| key.key.as_str()).collect();
@@ -154,24 +198,31 @@ fn take_keys(
     )
     .bind::<Array<Text>, _>(&actors)
     .bind::<Array<Text>, _>(&keys)
-    .bind::<Array<Bytea>, _>(keyed.iter().map(|(_, key, _)| key.body_hash.as_slice()).collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(keyed.iter().map(|(_, _, run)| *run).collect::<Vec<_>>())
+    .bind::<Array<Bytea>, _>(
+        keyed
+            .iter()
+            .map(|(_, key, run)| key.sealed(run.salt.as_ref().map_or(&[], <[u8; 32]>::as_slice)))
+            .collect::<Vec<_>>(),
+    )
+    .bind::<Array<BigInt>, _>(keyed.iter().map(|(_, _, run)| run.id.0).collect::<Vec<_>>())
     .execute(connection)?;
     let owners: Vec<Owner> = diesel::sql_query(
-        "SELECT k.run_id, k.actor, k.key, k.body_hash FROM start_keys k
-         JOIN unnest($1, $2) AS asked (actor, key) ON k.actor = asked.actor AND k.key = asked.key",
+        "SELECT k.run_id, k.actor, k.key, k.body_hash, r.salt FROM start_keys k
+         JOIN unnest($1, $2) AS asked (actor, key) ON k.actor = asked.actor AND k.key = asked.key
+         LEFT JOIN runs r ON r.run_id = k.run_id",
     )
     .bind::<Array<Text>, _>(&actors)
     .bind::<Array<Text>, _>(&keys)
     .load(connection)?;
     let owners: HashMap<(&str, &str), &Owner> =
         owners.iter().map(|owner| ((owner.actor.as_str(), owner.key.as_str()), owner)).collect();
-    for (index, key, run_id) in keyed {
+    for (index, key, run) in keyed {
         let owner = owners
             .get(&(key.actor.as_str(), key.key.as_str()))
             .ok_or_else(|| StoreError::Corrupt("a start key vanished in its own transaction".to_owned()))?;
-        if owner.run_id != run_id {
-            outcomes[index] = Written::KeyTaken { run_id: owner.run_id, body_hash: owner.body_hash.clone() };
+        if owner.run_id != run.id.0 {
+            let (body_hash, salt) = (owner.body_hash.clone(), owner.salt.clone());
+            outcomes[index] = Written::KeyTaken { run_id: owner.run_id, body_hash, salt };
         }
     }
     Ok(())
@@ -250,6 +301,8 @@ fn lock_runs(
         run_id: i64,
         #[diesel(sql_type = BigInt)]
         version: i64,
+        #[diesel(sql_type = Bool)]
+        erased: bool,
     }
     let existing = members.iter().filter(|member| member.before.is_some()).map(|member| member.run.id.0);
     let ids: Vec<i64> = existing.chain(reruns(members).map(|(_, run)| run.lineage.0)).collect();
@@ -257,10 +310,18 @@ fn lock_runs(
         return Ok(());
     }
     let versions: Vec<Version> = diesel::sql_query(
-        "SELECT run_id, version FROM runs WHERE run_id = ANY($1) ORDER BY run_id FOR UPDATE",
+        "SELECT run_id, version, salt IS NULL AS erased FROM runs
+         WHERE run_id = ANY($1) ORDER BY run_id FOR UPDATE",
     )
     .bind::<Array<BigInt>, _>(ids)
     .load(connection)?;
+    let erased: HashSet<i64> = versions.iter().filter(|row| row.erased).map(|row| row.run_id).collect();
+    for (index, run) in reruns(members) {
+        // Erased since the rerun was asked for.
+        if erased.contains(&run.lineage.0) {
+            outcomes[index] = Written::NotWanted;
+        }
+    }
     let versions: HashMap<i64, i64> = versions.into_iter().map(|row| (row.run_id, row.version)).collect();
     for (member, outcome) in members.iter().zip(outcomes) {
         if let Some(before) = member.before

@@ -1,19 +1,16 @@
-//! The activity log, read: one run's entries, the filtered log page by page, all of it in order.
+//! The activity log, read: one entry, one run's entries, all of it in order. Searching it is [`super::log_search`]'s.
 
+use super::disclosures;
 use super::error::StoreError;
 use super::schema::activity_log;
 use crate::audit::chain::Stored;
 use chrono::{DateTime, Utc};
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::Bool;
 use serde_json::Value;
 
-/// Up to here entries are counted.
-pub const COUNTED: i64 = 10_000;
-
 #[derive(Queryable)]
-struct Row {
+pub(super) struct Row {
     run_id: i64,
     stream: i64,
     seq: i64,
@@ -29,7 +26,7 @@ struct Row {
 }
 
 /// The columns of a [`Row`]; which transaction wrote it is the sequencer's business alone.
-const COLUMNS: (
+pub(super) const COLUMNS: (
     activity_log::run_id,
     activity_log::stream,
     activity_log::seq,
@@ -72,44 +69,19 @@ impl From<Row> for Stored {
             leaf: row.leaf,
             leaf_hash: row.leaf_hash,
             beside: row.beside,
+            disclosures: Some(Vec::new()),
         }
     }
 }
 
-/// What a reader asked for. Empty: everything.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct LogFilter {
-    pub run_id: Option<i64>,
-    pub actor: Option<String>,
-    /// A step's path, or its task's id: `draft_letter` finds `draft_letter#2` too.
-    pub step: Option<String>,
-    pub type_name: Option<String>,
-    pub status: Option<String>,
-    pub from: Option<DateTime<Utc>>,
-    pub to: Option<DateTime<Utc>>,
-    /// Anywhere in the entry.
-    pub text: Option<String>,
-}
-
-/// The place of an entry in the order of the log page: time, then run, stream and seq.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogPosition {
-    pub at: DateTime<Utc>,
-    pub run_id: i64,
-    pub stream: i64,
-    pub seq: i64,
-}
-
-impl LogPosition {
-    pub fn of(entry: &Stored) -> LogPosition {
-        LogPosition { at: entry.at, run_id: entry.run_id, stream: entry.stream, seq: entry.seq }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogOrder {
-    OldestFirst,
-    NewestFirst,
+/// The entries of these rows, with what is sealed in them. Without sealed values nothing more is read.
+pub(super) fn with_disclosures(
+    connection: &mut PgConnection,
+    rows: Vec<Row>,
+) -> Result<Vec<Stored>, StoreError> {
+    let mut entries: Vec<Stored> = rows.into_iter().map(Stored::from).collect();
+    disclosures::attach(connection, &mut entries)?;
+    Ok(entries)
 }
 
 /// The entries of a run after `seq`, in order, at most `limit`.
@@ -126,39 +98,25 @@ pub fn of_run(
         .limit(limit)
         .select(COLUMNS)
         .load(connection)?;
-    Ok(rows.into_iter().map(Stored::from).collect())
+    with_disclosures(connection, rows)
 }
 
-/// One page of the filtered log, from after `cursor`.
-pub fn page(
+/// One entry. None: there is none at this place.
+pub fn entry(
     connection: &mut PgConnection,
-    filter: &LogFilter,
-    order: LogOrder,
-    cursor: Option<LogPosition>,
-    limit: i64,
-) -> Result<Vec<Stored>, StoreError> {
-    use activity_log::dsl;
-    let mut query = filtered(filter).limit(limit);
-    if let Some(place) = cursor {
-        let place = (place.at, place.run_id, place.stream, place.seq);
-        query = query.filter(beyond(order, place));
-    }
-    query = match order {
-        LogOrder::OldestFirst => {
-            query.order((dsl::t.asc(), dsl::run_id.asc(), dsl::stream.asc(), dsl::seq.asc()))
-        }
-        LogOrder::NewestFirst => {
-            query.order((dsl::t.desc(), dsl::run_id.desc(), dsl::stream.desc(), dsl::seq.desc()))
-        }
-    };
-    let rows: Vec<Row> = query.select(COLUMNS).load(connection)?;
-    Ok(rows.into_iter().map(Stored::from).collect())
+    run_id: i64,
+    stream: i64,
+    seq: i64,
+) -> Result<Option<Stored>, StoreError> {
+    let row: Option<Row> =
+        activity_log::table.find((run_id, stream, seq)).select(COLUMNS).first(connection).optional()?;
+    Ok(with_disclosures(connection, row.into_iter().collect())?.pop())
 }
 
-/// How many entries the filter finds, at most [`COUNTED`] and one: the log has no end.
-pub fn count(connection: &mut PgConnection, filter: &LogFilter) -> Result<i64, StoreError> {
-    let found: Vec<i64> = filtered(filter).limit(COUNTED + 1).select(activity_log::seq).load(connection)?;
-    Ok(found.len() as i64)
+/// Whether there is an entry at this place.
+pub fn exists(connection: &mut PgConnection, run_id: i64, stream: i64, seq: i64) -> Result<bool, StoreError> {
+    let at = activity_log::table.find((run_id, stream, seq));
+    Ok(diesel::select(diesel::dsl::exists(at)).get_result(connection)?)
 }
 
 /// All entries of a run, or of everything, in the order of their chains.
@@ -187,61 +145,7 @@ pub fn in_chain_order(
         query = query.filter(past);
     }
     let rows: Vec<Row> = query.select(COLUMNS).load(connection)?;
-    Ok(rows.into_iter().map(Stored::from).collect())
-}
-
-type Condition = Box<dyn BoxableExpression<activity_log::table, Pg, SqlType = Bool>>;
-
-/// A row comparison, so that the index on (t, run_id, stream, seq) answers it.
-fn beyond(order: LogOrder, (at, run_id, stream, seq): (DateTime<Utc>, i64, i64, i64)) -> Condition {
-    let operator = match order {
-        LogOrder::OldestFirst => "(t, run_id, stream, seq) > (",
-        LogOrder::NewestFirst => "(t, run_id, stream, seq) < (",
-    };
-    Box::new(
-        diesel::dsl::sql::<Bool>(operator)
-            .bind::<diesel::sql_types::Timestamptz, _>(at)
-            .sql(",")
-            .bind::<diesel::sql_types::BigInt, _>(run_id)
-            .sql(",")
-            .bind::<diesel::sql_types::BigInt, _>(stream)
-            .sql(",")
-            .bind::<diesel::sql_types::BigInt, _>(seq)
-            .sql(")"),
-    )
-}
-
-fn filtered(filter: &LogFilter) -> activity_log::BoxedQuery<'static, Pg> {
-    use activity_log::dsl;
-    let mut query = activity_log::table.into_boxed();
-    if let Some(run_id) = filter.run_id {
-        query = query.filter(dsl::run_id.eq(run_id));
-    }
-    if let Some(actor) = &filter.actor {
-        query = query.filter(dsl::actor.eq(actor.clone()));
-    }
-    if let Some(step) = &filter.step {
-        let rounds = format!("{}#%", like_literal(step));
-        query = query.filter(dsl::step.eq(step.clone()).or(dsl::step.like(rounds)));
-    }
-    if let Some(type_name) = &filter.type_name {
-        query = query.filter(dsl::type_.eq(type_name.clone()));
-    }
-    if let Some(status) = &filter.status {
-        query = query.filter(dsl::status.eq(status.clone()));
-    }
-    if let Some(from) = filter.from {
-        query = query.filter(dsl::t.ge(from));
-    }
-    if let Some(to) = filter.to {
-        query = query.filter(dsl::t.lt(to));
-    }
-    if let Some(text) = &filter.text {
-        let anywhere = format!("%{}%", like_literal(text));
-        let found = diesel::dsl::sql::<Bool>("convert_from(leaf, 'UTF8') ILIKE ").bind::<Text, _>(anywhere);
-        query = query.filter(found);
-    }
-    query
+    with_disclosures(connection, rows)
 }
 
 /// The text with LIKE's own signs taken literally.

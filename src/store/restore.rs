@@ -7,7 +7,7 @@ use super::backup::{ASIDE, AsideTable, SALTS};
 use super::batch::replayed::{self, Replayed};
 use super::error::StoreError;
 use super::protocols::ProtocolCache;
-use super::runs::{Beginning, ensure_log_room, recorded};
+use super::runs::{Beginning, ensure_log_room, recorded, veiled};
 use super::schema::{activity_log, log_head, runs};
 use super::tree::checkpoints::{self, SignedHead};
 use super::tree::growing::{self, Place, Range};
@@ -415,14 +415,17 @@ impl Folding {
         }
         let beginning = Beginning { id, salt: self.salts.remove(&id.0), is_open };
         let mut run: Run = beginning.first(connection, &event, &self.protocols)?;
-        let mut replayed = Replayed::begin(&run, event);
+        let seals =
+            entries.iter().any(|entry| entry.disclosures.as_ref().is_some_and(|sealed| !sealed.is_empty()));
+        let told = |stored: &Stored| seals.then(|| veiled(stored)).transpose();
+        let mut replayed = Replayed::begin(&run, event, told(first)?);
         for stored in rest {
             let event = recorded(stored)?;
             apply(&mut run, &event);
             if let Some(pin) = pinned(&event.event.kind) {
                 run.protocol = self.protocols.get(connection, pin.id, pin.version)?;
             }
-            replayed.add(&run, event);
+            replayed.add(&run, event, told(stored)?);
         }
         replayed.end(run);
         self.entries += entries.len() as u64;

@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,6 +27,15 @@ const FOLD_PAGE: i64 = 5_000;
 pub struct Loaded {
     pub run: Arc<Run>,
     pub head: Hash,
+    /// How often something of it was erased.
+    pub erasures: i32,
+}
+
+impl Loaded {
+    /// Where it stands in the database.
+    pub fn state(&self) -> (u64, i32) {
+        (self.run.version, self.erasures)
+    }
 }
 
 /// A run by folding its log. None: there is no such run.
@@ -34,16 +44,46 @@ pub fn load(
     id: RunId,
     protocols: &ProtocolCache,
 ) -> Result<Option<Loaded>, StoreError> {
+    let erasures: Option<i32> = runs::table.find(id.0).select(runs::erasures).first(connection).optional()?;
+    let Some(erasures) = erasures else { return Ok(None) };
+    let folded = fold(connection, id, protocols, None, u64::MAX, &mut |_| {})?;
+    Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head, erasures }))
+}
+
+/// A run as it was after this entry, or after its last: folded from its log, or on from an earlier moment of it. `passed`
+/// sees every moment on the way.
+pub fn at(
+    connection: &mut PgConnection,
+    id: RunId,
+    protocols: &ProtocolCache,
+    from: Option<Arc<Run>>,
+    until: u64,
+    passed: &mut dyn FnMut(&Run),
+) -> Result<Option<Arc<Run>>, StoreError> {
+    let folded = fold(connection, id, protocols, from, until, passed)?;
+    Ok(folded.map(|(run, _)| Arc::new(run)))
+}
+
+/// A run with the hash of the last entry that was read.
+fn fold(
+    connection: &mut PgConnection,
+    id: RunId,
+    protocols: &ProtocolCache,
+    from: Option<Arc<Run>>,
+    until: u64,
+    passed: &mut dyn FnMut(&Run),
+) -> Result<Option<(Run, Hash)>, StoreError> {
     let known = runs::table.find(id.0).select((runs::salt, runs::closed_at.is_null()));
     let known: Option<(Option<Vec<u8>>, bool)> = known.first(connection).optional()?;
     let Some((salt, is_open)) = known else { return Ok(None) };
     let salt = salt.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let beginning = Beginning { id, salt, is_open };
-    let mut folded: Option<(Run, Hash)> = None;
+    let mut folded = from.map(|known| (Arc::unwrap_or_clone(known), Hash::default()));
     loop {
-        let after = folded.as_ref().map_or(0, |(run, _)| run.version as i64);
-        let entries = log::of_run(connection, id.0, after, FOLD_PAGE)?;
-        let last = entries.len() < FOLD_PAGE as usize;
+        let after = folded.as_ref().map_or(0, |(run, _)| run.version);
+        let page = until.saturating_sub(after).min(FOLD_PAGE as u64) as i64;
+        let entries = log::of_run(connection, id.0, after as i64, page)?;
+        let last = entries.len() < page as usize || after + entries.len() as u64 >= until;
         for stored in entries {
             let recorded = recorded(&stored)?;
             let head = leaf_hash(&stored.leaf);
@@ -57,9 +97,12 @@ pub fn load(
                 }
                 None => (beginning.first(connection, &recorded, protocols)?, head),
             });
+            if let Some((run, _)) = &folded {
+                passed(run);
+            }
         }
         if last {
-            return Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head }));
+            return Ok(folded);
         }
     }
 }
@@ -97,9 +140,22 @@ impl Beginning {
 pub fn recorded(stored: &Stored) -> Result<Recorded, StoreError> {
     let damaged =
         |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
-    let opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
-    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail)
-        .map_err(damaged)?;
+    let mut opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
+    opened.disclose(stored.disclosures.as_deref().unwrap_or_default()).map_err(damaged)?;
+    event_of(opened).map_err(damaged)
+}
+
+/// The event of an entry as it is shown to somebody who may not see what is sealed in it.
+pub fn veiled(stored: &Stored) -> Result<Recorded, StoreError> {
+    let damaged =
+        |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
+    let mut opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
+    opened.veil(stored.disclosures.as_deref().unwrap_or_default()).map_err(damaged)?;
+    event_of(opened).map_err(damaged)
+}
+
+fn event_of(opened: Opened) -> Result<Recorded, String> {
+    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail)?;
     let step = opened.step.as_deref().map(StepPath::from_log);
     Ok(Recorded { at: opened.at, actor: opened.actor, event: Event { step, attempt: opened.attempt, kind } })
 }
@@ -110,9 +166,39 @@ pub fn version(connection: &mut PgConnection, id: RunId) -> Result<Option<u64>, 
     Ok(version.map(|version| version as u64))
 }
 
+/// The versions of several runs.
+pub fn versions(connection: &mut PgConnection, ids: &[RunId]) -> Result<HashMap<RunId, u64>, StoreError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let found = runs::table.filter(runs::run_id.eq_any(ids)).select((runs::run_id, runs::version));
+    let found: Vec<(i64, i64)> = found.load(connection)?;
+    Ok(found.into_iter().map(|(id, version)| (RunId(id), version as u64)).collect())
+}
+
+/// The version of a run, and how often something of it was erased.
+pub fn state(connection: &mut PgConnection, id: RunId) -> Result<Option<(u64, i32)>, StoreError> {
+    let state = runs::table.find(id.0).select((runs::version, runs::erasures));
+    let state: Option<(i64, i32)> = state.first(connection).optional()?;
+    Ok(state.map(|(version, erasures)| (version as u64, erasures)))
+}
+
+/// Which version of which protocol each of these runs follows; runs that there are not are left out.
+pub fn protocol_versions(
+    connection: &mut PgConnection,
+    ids: &[i64],
+) -> Result<Vec<(i64, i64, i32)>, StoreError> {
+    let columns = (runs::run_id, runs::protocol_id, runs::protocol_version);
+    Ok(runs::table.filter(runs::run_id.eq_any(ids)).select(columns).load(connection)?)
+}
+
 /// The status that the projection shows.
 pub fn status(connection: &mut PgConnection, id: RunId) -> Result<Option<String>, StoreError> {
     Ok(runs::table.find(id.0).select(runs::status).first(connection).optional()?)
+}
+
+/// Where the list of runs says that these end: number, version and status.
+pub fn ends(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<(i64, i64, String)>, StoreError> {
+    let rows = runs::table.filter(runs::run_id.eq_any(ids));
+    Ok(rows.select((runs::run_id, runs::version, runs::status)).load(connection)?)
 }
 
 /// The leaf hash of one entry: after a commit whose outcome is unknown, it tells whose entry is there.

@@ -1,5 +1,6 @@
 //! When the protocols with a schedule are started next. Times are the database's.
 
+use super::batch::StartKey;
 use super::error::StoreError;
 use super::protocols::ProtocolCache;
 use super::schema::{protocols, schedules};
@@ -172,6 +173,6 @@ pub fn advance(connection: &mut PgConnection, row: &ScheduleRow, next: &Next) ->
 }
 
 /// The run that was started for a time already, if one was: before a crash, or by another instance.
-pub fn started(connection: &mut PgConnection, actor: &str, key: &str) -> Result<Option<i64>, StoreError> {
-    Ok(start_keys::find(connection, actor, key)?.map(|(run, _)| run))
+pub fn started(connection: &mut PgConnection, key: &StartKey) -> Result<Option<i64>, StoreError> {
+    Ok(start_keys::find(connection, key)?.map(|(run, _)| run))
 }

@@ -9,6 +9,7 @@ diesel::table! {
         disabled_at -> Nullable<Timestamptz>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        groups -> Array<Text>,
     }
 }
 
@@ -104,6 +105,7 @@ diesel::table! {
         parent_run_id -> Nullable<Int8>,
         parent_step -> Nullable<Text>,
         lineage -> Int8,
+        erasures -> Int4,
     }
 }
 
@@ -128,6 +130,8 @@ diesel::table! {
         votes -> Jsonb,
         reminded_at -> Nullable<Timestamptz>,
         escalated_at -> Nullable<Timestamptz>,
+        filled -> Jsonb,
+        open_to -> Jsonb,
     }
 }
 
@@ -311,6 +315,40 @@ diesel::table! {
 }
 
 diesel::table! {
+    disclosures (run_id, stream, seq, place) {
+        run_id -> Int8,
+        stream -> Int8,
+        seq -> Int8,
+        place -> Text,
+        path -> Text,
+        digest -> Text,
+        disclosure -> Nullable<Text>,
+        bytes -> Int4,
+        exemption -> Nullable<Text>,
+        erased_at -> Nullable<Timestamptz>,
+        redaction_id -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
+    redactions (run_id, id) {
+        run_id -> Int8,
+        id -> Int8,
+        path -> Text,
+        status -> Text,
+        protocol_name -> Text,
+        run_starter -> Text,
+        reason -> Text,
+        filed_by -> Text,
+        filed_at -> Timestamptz,
+        decided_by -> Nullable<Text>,
+        decided_at -> Nullable<Timestamptz>,
+        decision -> Nullable<Text>,
+        erased -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
     settings (key) {
         key -> Text,
         value -> Text,
@@ -321,6 +359,8 @@ diesel::joinable!(sessions -> users (user_name));
 diesel::joinable!(protocol_versions -> protocols (protocol_id));
 diesel::joinable!(approvals -> runs (run_id));
 diesel::joinable!(overrides -> runs (run_id));
+diesel::joinable!(redactions -> runs (run_id));
+diesel::joinable!(start_keys -> runs (run_id));
 diesel::joinable!(timers -> runs (run_id));
 diesel::joinable!(work -> runs (run_id));
 diesel::joinable!(subruns -> runs (child_run_id));
@@ -328,4 +368,6 @@ diesel::joinable!(schedules -> protocols (protocol_id));
 
 diesel::allow_tables_to_appear_in_same_query!(sessions, users);
 diesel::allow_tables_to_appear_in_same_query!(protocol_versions, protocols, schedules);
-diesel::allow_tables_to_appear_in_same_query!(approvals, overrides, runs, subruns, timers, work);
+diesel::allow_tables_to_appear_in_same_query!(
+    approvals, overrides, redactions, runs, start_keys, subruns, timers, work
+);

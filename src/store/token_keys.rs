@@ -5,13 +5,13 @@ use super::schema::token_keys;
 use diesel::prelude::*;
 use diesel::sql_types::Timestamptz;
 
-/// Makes an instance's public key known. A key that is known stays as it is, retired or not.
-pub fn publish(conn: &mut Connection, kid: &str, public_key: &[u8; 32]) -> QueryResult<()> {
+/// Makes an instance's public key known: true if it was not. A key that is known stays as it is, retired or not.
+pub fn publish(conn: &mut Connection, kid: &str, public_key: &[u8; 32]) -> QueryResult<bool> {
     diesel::insert_into(token_keys::table)
         .values((token_keys::kid.eq(kid), token_keys::public_key.eq(public_key.as_slice())))
         .on_conflict_do_nothing()
         .execute(conn)
-        .map(|_| ())
+        .map(|added| added > 0)
 }
 
 /// The keys whose tokens are accepted: (kid, public key).

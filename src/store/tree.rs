@@ -105,6 +105,16 @@ pub fn index_of(
     Ok(found.map(|found| found.index as u64))
 }
 
+/// The indexes of a run's entries, in the order of `seq`, as far as they have one.
+pub fn indexes_of_run(connection: &mut PgConnection, run_id: i64) -> Result<Vec<u64>, StoreError> {
+    let ranges: Vec<Range> = log_ranges::table
+        .filter(log_ranges::run_id.eq(run_id).and(log_ranges::stream.eq(0)))
+        .order(log_ranges::first_seq)
+        .load(connection)?;
+    let all = ranges.iter().flat_map(|range| range.first_index..range.first_index + range.entries);
+    Ok(all.map(|index| index as u64).collect())
+}
+
 /// Whether the log has this entry.
 pub fn is_there(connection: &mut PgConnection, (run, stream, seq): EntryKey) -> Result<bool, StoreError> {
     let entry = activity_log::table.find((run, stream, seq));

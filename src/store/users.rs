@@ -1,6 +1,6 @@
 //! Users: who may sign in or hold tokens, and as what.
 //!
-//! Every change that takes something away (role, password, disabling) ends the user's sessions in the same
+//! Every change that takes something away (role, groups, password, disabling) ends the user's sessions in the same
 //! transaction and moves `updated_at`, to which sessions are bound. Users are never deleted: the log names them.
 
 use super::Connection;
@@ -26,6 +26,8 @@ pub struct User {
     pub disabled_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    /// What the user belongs to: approvals may ask for a group.
+    pub groups: Vec<String>,
 }
 
 /// The user of that name, disabled or not.
@@ -68,10 +70,16 @@ pub fn create(
     conn: &mut Connection,
     name: &str,
     role: &str,
+    groups: &[String],
     password_hash: Option<&str>,
 ) -> QueryResult<Option<User>> {
     diesel::insert_into(users::table)
-        .values((users::name.eq(name), users::role.eq(role), users::password_hash.eq(password_hash)))
+        .values((
+            users::name.eq(name),
+            users::role.eq(role),
+            users::groups.eq(groups),
+            users::password_hash.eq(password_hash),
+        ))
         .on_conflict_do_nothing()
         .returning(User::as_returning())
         .get_result(conn)
@@ -86,6 +94,26 @@ pub fn set_role(conn: &mut Connection, name: &str, role: &str) -> QueryResult<Op
             .returning(User::as_returning())
             .get_result(conn)
     })
+}
+
+/// Changes what the user belongs to and ends the user's sessions. None: no such user.
+pub fn set_groups(conn: &mut Connection, name: &str, groups: &[String]) -> QueryResult<Option<User>> {
+    change(conn, name, |conn| {
+        diesel::update(users::table.find(name))
+            .set((users::groups.eq(groups), users::updated_at.eq(clock_timestamp())))
+            .returning(User::as_returning())
+            .get_result(conn)
+    })
+}
+
+/// The enabled users who belong to a group, by name.
+pub fn in_group(conn: &mut Connection, group: &str) -> QueryResult<Vec<User>> {
+    users::table
+        .filter(users::groups.contains(vec![group]))
+        .filter(users::disabled_at.is_null())
+        .order(users::name)
+        .select(User::as_select())
+        .load(conn)
 }
 
 /// Replaces the password's hash and ends the user's sessions. None: no such user.

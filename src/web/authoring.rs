@@ -9,7 +9,7 @@ use super::site::{Site, Told};
 use crate::actions::command::check_program;
 use crate::actions::config::{check_action, check_agent};
 use crate::auth::policy::{Permission, Principal, Resource, Role};
-use crate::engine::protocol::{Protocol, UsedAs};
+use crate::engine::protocol::{Approvers, Protocol, UsedAs};
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::protocols::{self, ProtocolRow};
@@ -80,14 +80,19 @@ fn readable_tasks(definition: &Value) -> Vec<(usize, Protocol)> {
 /// Names of actions, agents and people that nobody has, each with its JSON path.
 async fn unknown_names(site: &Site, protocol: Protocol) -> Result<Vec<(String, String)>, AppError> {
     let mut found = dangling(site, &protocol);
-    if protocol.approvers().iter().all(|(_, approvers)| approvers.users.is_empty()) {
+    let nobody = |people: &Approvers| people.users.is_empty() && people.groups.is_empty();
+    if protocol.approvers().iter().all(|(_, people)| nobody(people)) {
         return Ok(found);
     }
     let people = site.read(move |connection| {
         let mut found = Vec::new();
-        for (path, approvers) in protocol.approvers() {
-            let wrong = first_who_cannot_decide(connection, &approvers.users)?;
-            found.extend(wrong.map(|message| (path, message)));
+        for (path, people) in protocol.approvers() {
+            let wrong = first_who_cannot_decide(connection, &people.users)?;
+            found.extend(wrong.map(|message| (path.clone(), message)));
+            for group in &people.groups {
+                let wrong = why_no_group(connection, group)?;
+                found.extend(wrong.map(|message| (path.clone(), message)));
+            }
         }
         Ok(found)
     });
@@ -134,6 +139,24 @@ fn first_who_cannot_decide(
         }
     }
     Ok(None)
+}
+
+/// Why nobody of a group could ever decide. None: somebody can.
+fn why_no_group(connection: &mut Connection, group: &str) -> Result<Option<String>, StoreError> {
+    let members = users::in_group(connection, group)?;
+    let decides = |role: &str| Role::parse(role).is_some_and(|role| role.may(Permission::Decide));
+    if members.iter().any(|user| decides(&user.role)) {
+        return Ok(None);
+    }
+    Ok(Some(if members.is_empty() {
+        format!(
+            "There is nobody in the group `{group}`. Put a supervisor or an admin into it, or name another."
+        )
+    } else {
+        format!(
+            "Nobody in the group `{group}` may decide. Put a supervisor or an admin into it, or name another."
+        )
+    }))
 }
 
 /// A new protocol.

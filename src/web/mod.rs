@@ -12,6 +12,7 @@ pub mod authoring;
 pub mod doors;
 pub mod json;
 pub mod live;
+pub mod log_search;
 pub mod measure;
 pub mod outside;
 pub mod pages;

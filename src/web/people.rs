@@ -4,14 +4,22 @@
 //! them is changed by another admin.
 
 use super::doors::Doors;
+use super::pages::approvers::capital;
 use super::problem::AppError;
 use super::site::{Site, Told};
 use crate::auth::password::{self, PasswordError};
 use crate::auth::policy::{Permission, Principal, Resource, Role};
+use crate::engine::protocol::is_user_name;
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::users::{self, User};
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// What users and groups may be called.
+pub const NAME_RULE: &str =
+    "a name has 1 to 64 small letters, digits, `.`, `_`, `@` and `-`, and begins with a letter or digit";
+/// The most groups of one user.
+const MAX_GROUPS: usize = 100;
 
 /// A new user.
 ///
@@ -23,27 +31,74 @@ pub async fn create(
     who: &Principal,
     name: String,
     role: Role,
+    groups: Vec<String>,
     password: String,
 ) -> Result<User, AppError> {
     site.permit(who, Permission::ManageUsers, Resource::Any).await?;
     if !is_user_name(&name) {
-        let message = "A name has 1 to 64 small letters, digits, `.`, `_`, `@` and `-`, and begins with a letter or digit.";
-        return Err(AppError::field("$.name", message));
+        return Err(AppError::field("$.name", format!("{}.", capital(NAME_RULE))));
     }
+    let groups = checked(groups)?;
     let hash = hash(doors, password).await?;
     let wanted = name.clone();
-    let created = site
+    let user = site
         .change(who, move |connection| {
-            let created = users::create(connection, &wanted, role.as_str(), Some(&hash))?;
-            let told =
-                created.as_ref().map(|user| ("user.created", json!({"user": user.name, "role": user.role})));
-            Ok((created, told))
+            let user = users::create(connection, &wanted, role.as_str(), &groups, Some(&hash))?;
+            let told = user.as_ref().map(|user| {
+                let detail = created(&user.name, &user.role, &user.groups);
+                ("user.created", detail)
+            });
+            Ok((user, told))
         })
         .await?
         .ok_or_else(|| {
             AppError::field("$.name", format!("There is already a user {name}. Choose another name."))
         })?;
-    Ok(created)
+    Ok(user)
+}
+
+/// What the log says of a new user.
+pub fn created(name: &str, role: &str, groups: &[String]) -> Value {
+    let mut detail = json!({"user": name, "role": role});
+    if !groups.is_empty() {
+        detail["groups"] = json!(groups);
+    }
+    detail
+}
+
+/// Other groups. They count from the user's next request on; they sign in again.
+///
+/// # Errors
+/// 403, also for oneself; 404; 422 for what cannot be a group's name.
+pub async fn set_groups(
+    site: &Site,
+    who: &Principal,
+    name: String,
+    groups: Vec<String>,
+) -> Result<User, AppError> {
+    site.permit(who, Permission::ManageUsers, Resource::Any).await?;
+    let groups = checked(groups)?;
+    change(site, who, name, Change::Groups(groups)).await
+}
+
+/// Each once, by name.
+pub fn sorted(mut groups: Vec<String>) -> Vec<String> {
+    groups.sort();
+    groups.dedup();
+    groups
+}
+
+fn checked(groups: Vec<String>) -> Result<Vec<String>, AppError> {
+    let groups = sorted(groups);
+    if let Some(wrong) = groups.iter().find(|group| !is_user_name(group)) {
+        let message = format!("`{wrong}` cannot be a group's name: {NAME_RULE}.");
+        return Err(AppError::field("$.groups", message));
+    }
+    if groups.len() > MAX_GROUPS {
+        let message = format!("A user belongs to at most {MAX_GROUPS} groups.");
+        return Err(AppError::field("$.groups", message));
+    }
+    Ok(groups)
 }
 
 /// Another role. It counts from the user's next request on; they sign in again.
@@ -92,28 +147,33 @@ pub async fn enable(site: &Site, who: &Principal, name: String) -> Result<User, 
     change(site, who, name, Change::Enable).await
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Change {
     Role(Role),
+    Groups(Vec<String>),
     Disable,
     Enable,
 }
 
 impl Change {
-    fn takes_admin_away(self) -> bool {
+    fn takes_admin_away(&self) -> bool {
         match self {
-            Change::Role(role) => role != Role::Admin,
+            Change::Role(role) => *role != Role::Admin,
             Change::Disable => true,
-            Change::Enable => false,
+            Change::Enable | Change::Groups(_) => false,
         }
     }
 
-    fn told(self, before: &User) -> Told {
+    fn told(&self, before: &User) -> Told {
         let name = &before.name;
         match self {
             Change::Role(role) => {
                 let detail = json!({"user": name, "from": before.role, "role": role.as_str()});
                 ("user.role_changed", detail)
+            }
+            Change::Groups(groups) => {
+                let detail = json!({"user": name, "from": before.groups, "groups": groups});
+                ("user.groups_changed", detail)
             }
             Change::Disable => ("user.disabled", json!({"user": name})),
             Change::Enable => ("user.enabled", json!({"user": name})),
@@ -130,7 +190,7 @@ async fn change(site: &Site, who: &Principal, name: String, change: Change) -> R
     }
     let wanted = name.clone();
     let outcome = site.change(who, move |connection| {
-        let outcome = apply(connection, &wanted, change)?;
+        let outcome = apply(connection, &wanted, &change)?;
         let told = match &outcome {
             Outcome::Changed(before) => Some(change.told(before)),
             Outcome::Unknown | Outcome::LastAdmin => None,
@@ -152,7 +212,7 @@ enum Outcome {
     LastAdmin,
 }
 
-fn apply(connection: &mut Connection, name: &str, change: Change) -> Result<Outcome, StoreError> {
+fn apply(connection: &mut Connection, name: &str, change: &Change) -> Result<Outcome, StoreError> {
     let admins = users::lock_admins(connection)?;
     let Some(before) = users::get(connection, name)? else { return Ok(Outcome::Unknown) };
     if change.takes_admin_away() && admins.iter().any(|admin| admin == name) && admins.len() == 1 {
@@ -160,6 +220,7 @@ fn apply(connection: &mut Connection, name: &str, change: Change) -> Result<Outc
     }
     match change {
         Change::Role(role) => users::set_role(connection, name, role.as_str())?,
+        Change::Groups(groups) => users::set_groups(connection, name, groups)?,
         Change::Disable => users::disable(connection, name)?,
         Change::Enable => users::enable(connection, name)?,
     };
@@ -185,18 +246,11 @@ fn unknown(name: &str) -> AppError {
     AppError::NotFound(format!("There is no user {name}."))
 }
 
-/// The same rule as the users table.
-fn is_user_name(name: &str) -> bool {
-    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-    name.len() <= 64
-        && name.starts_with(plain)
-        && name.chars().all(|letter| plain(letter) || matches!(letter, '.' | '_' | '@' | '-'))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Change, is_user_name};
+    use super::Change;
     use crate::auth::policy::Role;
+    use crate::engine::protocol::is_user_name;
 
     #[test]
     fn names_are_what_the_table_takes() {

@@ -45,6 +45,7 @@ pub async fn signed_in(req: &HttpRequest) -> Result<Option<Principal>, AppError>
     Ok(Some(Principal {
         user: user.name,
         role,
+        groups: user.groups,
         method,
         scopes,
         address: req.peer_addr().map(|address| address.ip().to_string()),

@@ -1,8 +1,8 @@
 //! Every URL, in one table. The published description of the API (`api::openapi`) is held against it.
 
 use super::api::{
-    approvals, callbacks, docs, events, evidence, log, overrides, protocols, registry, replay, run_acts,
-    runs, schedules, service, work,
+    approvals, bundle, callbacks, docs, events, evidence, log, overrides, protocols, redactions, registry,
+    replay, run_acts, runs, schedules, sealed, service, what_if, work,
 };
 use super::{pages, problem::AppError, static_files};
 use actix_web::http::Method;
@@ -18,6 +18,7 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/runs", &[(Method::GET, |get| get.to(runs::index))]),
     ("/acts/runs/{id}", &[(Method::GET, |get| get.to(runs::show))]),
     ("/acts/runs/{id}/replay", &[(Method::GET, |get| get.to(replay::replay))]),
+    ("/acts/runs/{id}/bundle", &[(Method::GET, |get| get.to(bundle::bundle))]),
     ("/acts/runs/{id}/cancel", &[(Method::PATCH, |patch| patch.to(run_acts::cancel))]),
     ("/acts/runs/{id}/pause", &[(Method::POST, |post| post.to(run_acts::pause))]),
     ("/acts/runs/{id}/resume", &[(Method::POST, |post| post.to(run_acts::resume))]),
@@ -26,6 +27,8 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/runs/{id}/values", &[(Method::POST, |post| post.to(run_acts::set_value))]),
     ("/acts/runs/{id}/migrate", &[(Method::POST, |post| post.to(run_acts::migrate))]),
     ("/acts/runs/{id}/rerun", &[(Method::POST, |post| post.to(run_acts::rerun))]),
+    ("/acts/runs/{id}/what-if", &[(Method::POST, |post| post.to(what_if::ask))]),
+    ("/acts/runs/{id}/sealed", &[(Method::POST, |post| post.to(sealed::read))]),
     // A step's path has slashes: `{step}` takes all that stands between.
     ("/acts/runs/{id}/steps/{step}/callback", &[(Method::POST, |post| post.to(callbacks::call_back))]),
     ("/acts/work/claim", &[(Method::POST, |post| post.to(work::claim))]),
@@ -43,6 +46,12 @@ const API: &[(&str, &[Verb])] = &[
     ),
     ("/hitl/overrides/{id}", &[(Method::GET, |get| get.to(overrides::show))]),
     ("/hitl/overrides/{id}/decision", &[(Method::POST, |post| post.to(overrides::decide))]),
+    (
+        "/acts/redactions",
+        &[(Method::GET, |get| get.to(redactions::index)), (Method::POST, |post| post.to(redactions::file))],
+    ),
+    ("/acts/redactions/{id}", &[(Method::GET, |get| get.to(redactions::show))]),
+    ("/acts/redactions/{id}/decision", &[(Method::POST, |post| post.to(redactions::decide))]),
     (
         "/acts/protocols",
         &[(Method::GET, |get| get.to(protocols::index)), (Method::POST, |post| post.to(protocols::create))],

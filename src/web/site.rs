@@ -11,7 +11,7 @@ use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::sequencer::Sealing;
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::error::StoreError;
-use crate::store::{Connection, Pool};
+use crate::store::{Connection, Pool, notices, redactions};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -20,13 +20,14 @@ use tokio::sync::{Semaphore, watch};
 pub struct LogReaders {
     pub database_url: String,
     pub pages: Semaphore,
-    pub exports: Semaphore,
+    pub exports: Arc<Semaphore>,
 }
 
 impl LogReaders {
     pub fn new(database_url: String) -> LogReaders {
         const AT_ONCE: usize = 3;
-        LogReaders { database_url, pages: Semaphore::new(AT_ONCE), exports: Semaphore::new(AT_ONCE) }
+        let exports = Arc::new(Semaphore::new(AT_ONCE));
+        LogReaders { database_url, pages: Semaphore::new(AT_ONCE), exports }
     }
 }
 
@@ -82,6 +83,19 @@ impl Site {
         self.record_entry(entry(who, type_name, detail)).await
     }
 
+    /// The same on a thread that may block.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record_blocking(
+        &self,
+        who: &Principal,
+        type_name: &'static str,
+        detail: Value,
+    ) -> Result<(), StoreError> {
+        self.agency.record(entry(who, type_name, detail))
+    }
+
     /// The same for what was refused to somebody: a flood of it is counted.
     ///
     /// # Errors
@@ -125,6 +139,19 @@ impl Site {
         self.read(move |connection| agency.record_in(connection, tell)).await
     }
 
+    /// Something of a run was erased: nothing of its lineage stays in memory, here or in the other instances.
+    ///
+    /// # Errors
+    /// 503
+    pub async fn forget(&self, run: i64) -> Result<(), AppError> {
+        let scheduler = self.scheduler.clone();
+        self.read(move |connection| {
+            scheduler.forget(&redactions::lineage_of(connection, run)?);
+            notices::notify(connection)
+        })
+        .await
+    }
+
     /// Does something with a connection, off the async threads.
     ///
     /// # Errors
@@ -157,6 +184,7 @@ pub fn actor(who: &Principal) -> Actor {
     Actor {
         name: who.user.clone(),
         roles: who.role.holds().iter().map(|role| role.as_str().to_owned()).collect(),
+        groups: who.groups.clone(),
         via: Some(via(who)),
     }
 }

@@ -127,6 +127,8 @@ async fn pages_of_every_situation_are_accessible() {
         "/".to_owned(),
         format!("/runs/{nested}"),
         format!("/runs/{nested}?group=checks%2Feach&state=person&page=2"),
+        format!("/runs/{nested}/replay?at=99"),
+        format!("/runs/{nested}/replay?at=99&group=checks%2Feach&state=person&page=2"),
         format!("/runs/{nested}/override"),
         format!("/runs/{nested}/migrate"),
         format!("/runs/{nested}/migrate?version=9"),
@@ -134,6 +136,8 @@ async fn pages_of_every_situation_are_accessible() {
         format!("/runs/{stopped}"),
         "/overrides".to_owned(),
         "/overrides?tab=history".to_owned(),
+        "/redactions".to_owned(),
+        "/redactions?tab=history".to_owned(),
         format!("/overrides/{filed}"),
         "/schedules".to_owned(),
         "/protocols".to_owned(),
@@ -171,7 +175,14 @@ async fn pages_of_staff_and_supervisors_are_accessible() {
     for run in [waiting, completed, cancelled] {
         check(&browser, &format!("/runs/{run}"), &mut faults).await;
     }
-    check(&browser, &format!("/runs/{completed}/replay"), &mut faults).await;
+    for place in ["replay", "replay?at=9", "replay/entries", "what-if"] {
+        check(&browser, &format!("/runs/{completed}/{place}"), &mut faults).await;
+    }
+    browser.goto(&format!("/runs/{completed}/what-if")).await;
+    browser.press("Show what would have happened").await;
+    browser.see("exactly as it did").await;
+    check_here(&browser, &mut faults).await;
+    check(&browser, &format!("/runs/{waiting}/replay?at=5"), &mut faults).await;
     check(&browser, "/approvals", &mut faults).await;
     check(&browser, "/approvals?tab=history", &mut faults).await;
     check(&browser, &format!("/approvals/{approval}"), &mut faults).await;
@@ -198,6 +209,9 @@ async fn pages_of_admins_and_auditors_are_accessible() {
         "/log",
         "/log?q=nothing%20like%20this",
         "/log?run_id=abc",
+        "/log?search=actr%3Aada+type%3Astep.dne",
+        "/log?search=type%3Astep.dne",
+        "/log/9001/2",
         "/protocols",
         "/protocols/7",
         "/protocols/new",

@@ -46,6 +46,8 @@ async fn hostile_text_shows_as_text_everywhere() {
         (&format!("/protocols/{protocol}"), &[PICTURE, SCRIPT]),
         (&format!("/runs/new?protocol_id={protocol}"), &[PICTURE, SCRIPT]),
         (&format!("{run}/replay"), &[PICTURE, SCRIPT]),
+        (&format!("{run}/replay/entries"), &[PICTURE, SCRIPT]),
+        (&format!("{run}/what-if"), &[PICTURE]),
         ("/log", &[PICTURE, SCRIPT]),
         ("/log?q=%3C/textarea%3E%3Cscript%3Ewindow.hacked=1%3C/script%3E", &["</textarea><script>"]),
         ("/runs?q=%22%3E%3Cimg%20src=x%20onerror=window.hacked=1%3E", &["\"><img src=x"]),

@@ -104,6 +104,8 @@ async fn play_back(browser: &Browser) {
     browser.goto("/runs").await;
     browser.follow("Run 9001 – Export licence renewal").await;
     browser.follow("Replay this run").await;
+    browser.see("Nothing is being executed.").await;
+    browser.follow("Every entry as a list").await;
     browser.see("Nothing is being executed: this is a recording.").await;
     assert_eq!(browser.texts("tbody tr").await.len(), 12);
     let sentences = browser.texts("tbody th").await;

@@ -162,7 +162,9 @@ impl Writer<'_> {
         if self.choices.one_in(3) {
             task["approvers"] = json!(["ada", "sue", "admin"]);
         }
-        if self.choices.one_in(3) {
+        if self.choices.one_in(4) {
+            task["approvers"] = self.slots();
+        } else if self.choices.one_in(3) {
             task["quorum"] = 2.into();
         }
         if self.language == Language::Calm {
@@ -186,6 +188,18 @@ impl Writer<'_> {
             task["max_returns"] = (1 + self.choices.below(2)).into();
         }
         task
+    }
+
+    fn slots(&mut self) -> Value {
+        let security = self.choices.of(&[json!("group:security"), json!(["group:security", "sam", "admin"])]);
+        let legal = self.choices.of(&[json!("group:legal"), json!(["group:legal", "ada"])]);
+        let mut slots =
+            json!([{"name": "legal", "approvers": legal}, {"name": "security", "approvers": security}]);
+        if self.choices.one_in(3) {
+            slots[0]["count"] = 2.into();
+            slots[0]["approvers"] = json!(["group:legal", "ada"]);
+        }
+        json!({ "slots": slots })
     }
 
     fn wait(&mut self) -> Value {

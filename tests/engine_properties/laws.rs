@@ -7,7 +7,8 @@ use hms_act::engine::decide::Decided;
 use hms_act::engine::effects;
 use hms_act::engine::event::{Event, EventKind, Recorded};
 use hms_act::engine::ids::{ApprovalId, StepPath};
-use hms_act::engine::protocol::Work;
+use hms_act::engine::protocol::{ApproverSlot, Work};
+use hms_act::engine::seating::Filled;
 use hms_act::engine::state::{Choice, Run, RunStatus, Step, StepStatus};
 use std::collections::{HashMap, HashSet};
 
@@ -114,7 +115,7 @@ fn attempt_holds(run: &Run, path: &StepPath, step: &Step) {
 fn group_holds(run: &Run, path: &StepPath, step: &Step) {
     let Some(group) = &step.group else { return };
     assert!(
-        group.begun <= group.branches && group.succeeded + group.failed <= group.begun,
+        group.begun <= group.branches && group.succeeded + group.failed + group.fruitless <= group.begun,
         "{path}: {group:?}"
     );
     let Some(Work::Parallel(parallel)) = run.protocol.task(path).map(|task| &task.work) else { return };
@@ -203,8 +204,12 @@ fn next(stands: Option<Stands>, attempt: u32, kind: &EventKind) -> Option<Stands
             let ended = between || stands == Some(Stands::Over(attempt));
             ended.then_some(Stands::Between(attempt))
         }
-        EventKind::StepDone { .. } | EventKind::EventReceived { .. } | EventKind::StepCancelled { .. } => {
+        EventKind::StepDone { .. } | EventKind::EventReceived { .. } => {
             (at || between).then_some(Stands::Over(attempt))
+        }
+        // Its branch lost before it had begun.
+        EventKind::StepCancelled { .. } => {
+            (at || between || stands.is_none()).then_some(Stands::Over(attempt))
         }
         EventKind::GroupDone { .. } | EventKind::ApprovalDecided { .. } => {
             at.then_some(Stands::Over(attempt))
@@ -218,21 +223,36 @@ fn next(stands: Option<Stands>, attempt: u32, kind: &EventKind) -> Option<Stands
     next.filter(|_| attempt >= 1)
 }
 
+/// Every slot has as many people as it needs, and nobody fills two.
+fn slots_hold(slots: &[ApproverSlot], filled: &[Filled]) {
+    let people: HashSet<&str> = filled.iter().map(|filled| filled.by.as_str()).collect();
+    assert_eq!(people.len(), filled.len(), "somebody fills two slots: {filled:?}");
+    for slot in slots {
+        let there = filled.iter().filter(|filled| filled.slot == slot.name).count();
+        assert_eq!(there as u32, slot.count, "{}: {filled:?}", slot.name);
+    }
+}
+
 /// As many different people as the quorum says, and never whoever started the run where four eyes are asked for.
 fn decisions_hold(run: &Run, events: &[Recorded]) {
     let mut opened: HashMap<ApprovalId, (u32, bool)> = HashMap::new();
     let mut approved: HashMap<ApprovalId, HashSet<&str>> = HashMap::new();
     let mut decided: HashSet<ApprovalId> = HashSet::new();
+    let mut slots: HashMap<ApprovalId, &[ApproverSlot]> = HashMap::new();
     for recorded in events {
         let by = recorded.actor.as_str();
         let (id, choice) = match &recorded.event.kind {
-            EventKind::ApprovalOpened { approval, quorum, four_eyes, .. } => {
+            EventKind::ApprovalOpened { approval, quorum, four_eyes, approvers, .. } => {
+                slots.insert(*approval, approvers.slots.as_slice());
                 assert!(opened.insert(*approval, (*quorum, *four_eyes)).is_none(), "numbers are drawn once");
                 continue;
             }
             EventKind::ApprovalVoted { approval, .. } => (approval, Choice::Approve),
-            EventKind::ApprovalDecided { approval, decision, .. } => {
+            EventKind::ApprovalDecided { approval, decision, filled, .. } => {
                 assert!(decided.insert(*approval), "decided once");
+                if let Some(slots) = slots.get(approval).filter(|_| *decision == Choice::Approve) {
+                    slots_hold(slots, filled);
+                }
                 (approval, *decision)
             }
             EventKind::StepSkipped { as_role: Some(_), .. } => {

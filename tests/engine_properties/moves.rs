@@ -3,7 +3,7 @@
 use super::choices::Choices;
 use super::world::{PEOPLE, STARTER, World};
 use chrono::TimeDelta;
-use hms_act::engine::command::{Command, TimerKind};
+use hms_act::engine::command::{Command, Fault, TimerKind};
 use hms_act::engine::effects;
 use hms_act::engine::ids::{ApprovalId, OverrideId, RunId, StepPath};
 use hms_act::engine::state::{Approval, Choice, OverrideAction, OverrideChoice, Run, RunStatus, Step, Waits};
@@ -75,7 +75,8 @@ fn on_from_pause(run: &Run, reason: String) -> Move {
         Some((step, _)) => Command::SkipStep { step: step.clone(), reason },
         None => Command::ResumeRun { reason },
     };
-    Move { command, by: "ada" }
+    // Of every role, and of every group that the generated slots ask for.
+    Move { command, by: "sue" }
 }
 
 /// Ways out of a pause that may make sense.
@@ -128,7 +129,8 @@ pub fn result(path: &StepPath) -> Value {
 fn subrun_ended(path: &StepPath, step: &Step, outcome: RunStatus) -> Move {
     let payload = result(path).as_object().cloned().unwrap_or_default();
     let (run, note) = (step.subrun.unwrap_or(RunId(0)), Some("it went as it went".to_owned()));
-    let command = Command::SubrunEnded { step: path.clone(), run, outcome, payload, note };
+    let command =
+        Command::SubrunEnded { step: path.clone(), run, outcome, payload, redact: Vec::new(), note };
     Move { command, by: SYSTEM }
 }
 
@@ -143,8 +145,7 @@ fn decision(run: &Run, step: &Step, choice: Choice) -> Move {
 fn decider(run: &Run, approval: &Approval) -> Option<&'static str> {
     let may = |name: &&str| {
         let actor = super::world::actor(name);
-        let named = approval.approvers.users.contains(&actor.name)
-            || approval.approvers.roles.iter().any(|role| actor.roles.contains(role));
+        let named = approval.open_to().lets(&actor).is_some();
         let voted = approval.votes.iter().any(|vote| vote.by == actor.name);
         named && !voted && !(approval.four_eyes && actor.name == run.started_by)
     };
@@ -173,7 +174,9 @@ fn trouble(world: &mut World, run: &Run, choices: &mut Choices<'_>) -> Move {
         }
         4 => Command::RescueStep { step: step_path, attempt, reason: error },
         5 => Command::AcceptStep { step: step_path, attempt },
-        6 => Command::CallBack { step: step_path, outcome: Err(error) },
+        6 => {
+            Command::CallBack { step: step_path, outcome: Err(Fault { error, retryable: choices.one_in(2) }) }
+        }
         _ => Command::CallBack { step: step_path, outcome: Ok(result(path)) },
     };
     Move { command, by: SYSTEM }
@@ -269,6 +272,7 @@ fn stale(world: &mut World, run: &Run, choices: &mut Choices<'_>) -> Move {
             run: RunId(1),
             outcome: RunStatus::Completed,
             payload: serde_json::Map::new(),
+            redact: Vec::new(),
             note: None,
         },
         10 => Command::RetryStep { step, reason },

@@ -3,7 +3,7 @@
 use super::choices::Choices;
 use super::play::Played;
 use chrono::TimeDelta;
-use hms_act::engine::command::{Command, Rejection, TimerKind};
+use hms_act::engine::command::{Command, Fault, Rejection, TimerKind};
 use hms_act::engine::event::EventKind;
 use hms_act::engine::ids::{ApprovalId, OverrideId, StepPath};
 use hms_act::engine::state::{Choice, OverrideAction, OverrideChoice, RunStatus};
@@ -12,44 +12,44 @@ use serde_json::{Value, json};
 
 const SYSTEM: &str = "HMS-ACT";
 
-fn run_of(tasks: Value) -> Played {
+pub(super) fn run_of(tasks: Value) -> Played {
     Played::begin(json!({ "tasks": tasks }))
 }
 
-fn call(id: &str) -> Value {
+pub(super) fn call(id: &str) -> Value {
     json!({"id": id, "type": "script", "uses": "call"})
 }
 
 /// A task with more fields.
-fn with(mut task: Value, fields: Value) -> Value {
+pub(super) fn with(mut task: Value, fields: Value) -> Value {
     let Value::Object(fields) = fields else { panic!("fields are an object") };
     task.as_object_mut().expect("a task is an object").extend(fields);
     task
 }
 
-fn because() -> String {
+pub(super) fn because() -> String {
     "because".to_owned()
 }
 
-fn path(step: &str) -> StepPath {
+pub(super) fn path(step: &str) -> StepPath {
     StepPath::from_log(step)
 }
 
 impl Played {
-    fn status(&self, step: &str) -> &'static str {
+    pub(super) fn status(&self, step: &str) -> &'static str {
         self.run.step(step).map_or("pending", |step| step.status.as_str())
     }
 
-    fn attempt(&self, step: &str) -> u32 {
+    pub(super) fn attempt(&self, step: &str) -> u32 {
         self.run.step(step).map_or(1, |step| step.attempt)
     }
 
-    fn carries_out(&mut self, command: Command, by: &str) {
+    pub(super) fn carries_out(&mut self, command: Command, by: &str) {
         let asked = format!("{command:?}");
         self.ask(command, by).unwrap_or_else(|refused| panic!("{asked}: {refused}"));
     }
 
-    fn done(&mut self, step: &str) {
+    pub(super) fn done(&mut self, step: &str) {
         let command = Command::CompleteStep {
             step: path(step),
             attempt: self.attempt(step),
@@ -58,31 +58,31 @@ impl Played {
         self.carries_out(command, SYSTEM);
     }
 
-    fn fails(&mut self, step: &str, retryable: bool) {
+    pub(super) fn fails(&mut self, step: &str, retryable: bool) {
         let (attempt, error) = (self.attempt(step), "no".to_owned());
         let command = Command::FailStep { step: path(step), attempt, error, retryable, retry_after: None };
         self.carries_out(command, SYSTEM);
     }
 
-    fn skip(&mut self, step: &str) -> Result<(), Rejection> {
+    pub(super) fn skip(&mut self, step: &str) -> Result<(), Rejection> {
         self.ask(Command::SkipStep { step: path(step), reason: because() }, "sam")
     }
 
-    fn retry(&mut self, step: &str) -> Result<(), Rejection> {
+    pub(super) fn retry(&mut self, step: &str) -> Result<(), Rejection> {
         self.ask(Command::RetryStep { step: path(step), reason: because() }, "sam")
     }
 
-    fn approval(&self, step: &str) -> ApprovalId {
+    pub(super) fn approval(&self, step: &str) -> ApprovalId {
         self.run.step(step).and_then(|step| step.approval.as_ref()).expect("an approval was asked for").id
     }
 
-    fn decided(&mut self, step: &str, choice: Choice, by: &str) -> Result<(), Rejection> {
+    pub(super) fn decided(&mut self, step: &str, choice: Choice, by: &str) -> Result<(), Rejection> {
         let approval = self.approval(step);
         self.ask(Command::Decide { approval, choice, reason: Some(because()), form: None }, by)
     }
 
     /// Fires a timer of a step at its time.
-    fn timer(&mut self, step: &str, kind: TimerKind) {
+    pub(super) fn timer(&mut self, step: &str, kind: TimerKind) {
         let set = effects::timers_of(&self.run, &path(step));
         let timer = set.into_iter().find(|timer| timer.kind == kind).expect("the timer is set");
         self.world.now = self.world.now.max(timer.at);
@@ -90,7 +90,7 @@ impl Played {
         self.carries_out(command, SYSTEM);
     }
 
-    fn cancel(&mut self) {
+    pub(super) fn cancel(&mut self) {
         self.carries_out(Command::CancelRun { reason: because() }, "sam");
     }
 }
@@ -357,7 +357,14 @@ fn a_sub_run_that_fails_fails_its_step() {
     let mut played = run_of(json!([{"id": "a", "type": "protocol", "uses": "child"}]));
     let run = played.run.step("a").and_then(|step| step.subrun).expect("a sub-run was started");
     let (outcome, note) = (RunStatus::Failed, Some("no".to_owned()));
-    let ended = Command::SubrunEnded { step: path("a"), run, outcome, payload: serde_json::Map::new(), note };
+    let ended = Command::SubrunEnded {
+        step: path("a"),
+        run,
+        outcome,
+        payload: serde_json::Map::new(),
+        redact: Vec::new(),
+        note,
+    };
     played.carries_out(ended, SYSTEM);
     assert_eq!(played.run.status, RunStatus::Failed);
 }
@@ -433,4 +440,99 @@ fn whoever_started_the_run_does_not_skip_what_another_protocol_asks() {
     assert_eq!(played.ask(skip, &starter), Err(Rejection::FourEyes));
     played.skip("s").unwrap();
     assert_eq!(played.status("b"), "running");
+}
+
+#[test]
+fn only_a_branch_that_did_something_is_a_success() {
+    let skipped = || with(call("a"), json!({"when": "payload.n < 0"}));
+    let passed_over = || with(call("a"), json!({"on_failure": "continue"}));
+    let group = |join: Value, a: Value| json!([{"id": "g", "type": "parallel", "join": join, "tasks": [a, call("b")]}]);
+
+    let mut any = run_of(group(json!("any"), skipped()));
+    assert_eq!((any.status("a"), any.status("g/a"), any.status("g")), ("pending", "skipped", "running"));
+    any.done("g/b");
+    assert_eq!((any.status("g"), any.run.status), ("done", RunStatus::Completed));
+    let done = any.events.iter().find(|recorded| matches!(recorded.event.kind, EventKind::GroupDone { .. }));
+    let counts = EventKind::GroupDone { succeeded: 1, failed: 0, fruitless: 1 };
+    assert_eq!(done.map(|recorded| &recorded.event.kind), Some(&counts));
+
+    let mut continued = run_of(group(json!("any"), passed_over()));
+    continued.fails("g/a", false);
+    assert_eq!(continued.status("g"), "running", "a failure is no success, though its branch goes on");
+    continued.done("g/b");
+    assert_eq!(continued.run.status, RunStatus::Completed);
+
+    let both = run_of(group(json!(2), skipped()));
+    assert_eq!((both.status("g"), both.status("g/b")), ("failed", "pending"), "two can no longer succeed");
+    let note = both.run.step("g").and_then(|step| step.note.clone()).unwrap_or_default();
+    assert!(note.contains("1 of 2 branches did nothing, and 2 must succeed"), "{note}");
+
+    for a in [skipped(), passed_over()] {
+        let mut all = run_of(group(json!("all"), a));
+        if all.status("g/a") == "running" {
+            all.fails("g/a", false);
+        }
+        all.done("g/b");
+        assert_eq!(all.run.status, RunStatus::Completed, "for `all` it passes");
+    }
+}
+
+#[test]
+fn a_branch_counts_by_the_last_task_that_was_not_skipped() {
+    let branch = json!([call("a"), with(call("b"), json!({"when": "payload.n < 0"}))]);
+    let mut done =
+        run_of(json!([{"id": "g", "type": "parallel", "join": "any", "tasks": [branch, call("c")]}]));
+    done.done("g/a");
+    assert_eq!((done.status("g"), done.status("g/c")), ("done", "cancelled"));
+    let branch = json!([call("a"), with(call("b"), json!({"on_failure": "continue"}))]);
+    let mut failed =
+        run_of(json!([{"id": "g", "type": "parallel", "join": "any", "tasks": [branch, call("c")]}]));
+    failed.done("g/a");
+    failed.fails("g/b", false);
+    assert_eq!((failed.status("g"), failed.status("g/c")), ("running", "running"));
+}
+
+#[test]
+fn losers_that_had_not_begun_are_cancelled_too() {
+    let mut played = run_of(json!([
+        {"id": "g", "type": "parallel", "join": "any", "max_concurrency": 1,
+         "tasks": [call("a"), [call("b"), call("c")], {"id": "h", "type": "parallel", "tasks": [call("d")]}]},
+        {"id": "each", "type": "parallel", "join": 1, "max_concurrency": 2, "for_each": "payload.list",
+         "tasks": [call("x")]}]));
+    played.done("g/a");
+    assert_eq!(
+        (played.status("g/b"), played.status("g/c"), played.status("g/h")),
+        ("cancelled", "pending", "cancelled")
+    );
+    played.done("each[0]/x");
+    assert_eq!((played.status("each[1]/x"), played.status("each[2]/x")), ("cancelled", "cancelled"));
+    assert_eq!(played.run.status, RunStatus::Completed);
+}
+
+#[test]
+fn a_callback_may_ask_for_another_attempt() {
+    let back = |retryable| Command::CallBack {
+        step: path("a"),
+        outcome: Err(Fault { error: "busy".to_owned(), retryable }),
+    };
+    let task = with(call("a"), json!({"retry": {"attempts": 2, "backoff_seconds": 1}}));
+    let mut played = run_of(json!([task]));
+    played.carries_out(Command::AcceptStep { step: path("a"), attempt: 1 }, SYSTEM);
+    played.carries_out(back(true), SYSTEM);
+    assert_eq!(played.status("a"), "waiting");
+    assert!(
+        matches!(played.ask(back(true), SYSTEM), Err(Rejection::NotNow(_))),
+        "it has its next attempt already"
+    );
+    played.timer("a", TimerKind::Retry);
+    assert_eq!((played.status("a"), played.attempt("a")), ("running", 2));
+    played.carries_out(back(true), SYSTEM);
+    assert_eq!(played.run.status, RunStatus::Failed, "`attempts` counts them all");
+
+    let mut once = run_of(json!([call("a")]));
+    once.carries_out(back(true), SYSTEM);
+    assert_eq!(once.run.status, RunStatus::Failed, "without `retry` there is one attempt");
+    let mut last = run_of(json!([with(call("a"), json!({"retry": {}}))]));
+    last.carries_out(back(false), SYSTEM);
+    assert_eq!(last.run.status, RunStatus::Failed, "a plain failure is final");
 }

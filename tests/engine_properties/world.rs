@@ -46,7 +46,14 @@ pub fn actor(name: &str) -> Actor {
         "ada" => &["admin", "supervisor", "staff"],
         _ => &[],
     };
-    Actor { name: name.to_owned(), roles: roles.iter().map(|role| (*role).to_owned()).collect(), via: None }
+    let groups: &[&str] = match name {
+        "sam" => &["legal"],
+        "sue" => &["legal", "security"],
+        "ada" | STARTER => &["security"],
+        _ => &[],
+    };
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Actor { name: name.to_owned(), roles: owned(roles), groups: owned(groups), via: None }
 }
 
 pub struct World {
@@ -115,6 +122,7 @@ impl World {
             started_by: None,
             parent: None,
             rerun,
+            redact: Vec::new(),
         };
         self.with(&actor(STARTER), &Registered, |context| start(command, context))
             .expect("a generated run can start")

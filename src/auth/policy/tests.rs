@@ -1,7 +1,8 @@
 use super::{AuthMethod, Missing, Permission, Principal, Resource, Role, Scope, allow};
 use Permission::{
     CancelRun, Decide, ManageUsers, MigrateRun, Override, ReadActions, ReadApprovals, ReadLog, ReadOverrides,
-    ReadProtocols, ReadRun, RerunRun, SendEvent, StartRun, SteerRun, Work, WriteProtocols,
+    ReadProtocols, ReadRedactions, ReadRun, ReadSealed, Redact, RerunRun, SendEvent, StartRun, SteerRun,
+    Work, WriteProtocols,
 };
 use std::collections::BTreeSet;
 
@@ -9,6 +10,7 @@ fn person(role: Role) -> Principal {
     Principal {
         user: "somebody".to_owned(),
         role,
+        groups: Vec::new(),
         method: AuthMethod::Session,
         scopes: None,
         address: None,
@@ -44,6 +46,9 @@ fn every_role_holds_exactly_its_permissions() {
         (Override, [false, true, false, true]),
         (ReadApprovals, [true, true, true, true]),
         (Decide, [false, true, false, true]),
+        (ReadSealed, [false, true, true, true]),
+        (ReadRedactions, [false, true, true, true]),
+        (Redact, [false, true, false, true]),
         (ReadLog, [false, false, true, true]),
         (ReadProtocols, [true, true, true, true]),
         (WriteProtocols, [false, false, false, true]),

@@ -12,7 +12,7 @@ use crate::store::error::StoreError;
 use crate::store::protocols::ProtocolCache;
 use crate::store::tree::{self, keys};
 use crate::store::{Connection, Pool, log, runs, snapshot};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Entries read at a time.
@@ -39,7 +39,6 @@ fn check_all(
     let mut checked = Checked::default();
     check_entries(pool, run, &mut checked)?;
     let connection = &mut *pool.get()?;
-    check_projections(connection, run, &mut checked)?;
     if let (Some(run_id), 0, 0) = (run, checked.entries, checked.findings.count) {
         let message = "there is no entry of this run".to_owned();
         checked.findings.add(&Finding { run_id, stream: 0, seq: 1, message });
@@ -90,8 +89,8 @@ impl Checked {
     }
 }
 
-/// A page of the log, and which of the runs that begin on it are not in the list of runs.
-type Page = Result<(Vec<Stored>, Vec<Finding>), StoreError>;
+/// A page of the log.
+type Page = Result<Vec<Stored>, StoreError>;
 
 /// Every entry of every stream, in constant memory: read on a thread of its own, so that reading and hashing overlap.
 fn check_entries(pool: &Pool, run: Option<i64>, checked: &mut Checked) -> anyhow::Result<()> {
@@ -107,9 +106,9 @@ fn check_entries(pool: &Pool, run: Option<i64>, checked: &mut Checked) -> anyhow
         scope.spawn(move || {
             let mut place = None;
             loop {
-                let page = read_page(&mut reading, run, place);
-                let last = page.as_ref().map_or(true, |(entries, _)| entries.len() < PAGE as usize);
-                if let Ok((entries, _)) = &page {
+                let page = log::in_chain_order(&mut reading, run, place, PAGE);
+                let last = page.as_ref().map_or(true, |entries| entries.len() < PAGE as usize);
+                if let Ok(entries) = &page {
                     place = entries.last().map(|entry| (entry.run_id, entry.stream, entry.seq)).or(place);
                 }
                 // Nobody takes the page once something went wrong there.
@@ -131,10 +130,10 @@ fn check_pages(
 ) -> anyhow::Result<()> {
     let mut chain = ChainCheck::default();
     let mut places = Places::new(run);
+    let mut rows = Rows::default();
     let mut stream: Option<(i64, i64)> = None;
     for page in pages {
-        let (entries, unlisted) = page?;
-        unlisted.iter().for_each(|finding| checked.add(finding));
+        let entries = page?;
         places.read_to(connection, entries.last())?;
         for entry in &entries {
             let here = (entry.run_id, entry.stream);
@@ -143,6 +142,7 @@ fn check_pages(
                 checked.streams += 1;
             }
             checked.entries += 1;
+            rows.pass(entry);
             places.missing_before(entry).iter().for_each(|finding| checked.add(finding));
             if checked.broken.contains(&here) {
                 places.pass(entry);
@@ -155,61 +155,98 @@ fn check_pages(
             }
         }
         places.settle(connection, false)?.iter().for_each(|finding| checked.add(finding));
+        rows.compare(connection, checked)?;
         progress.at(checked.entries);
     }
     for finding in places.rest(connection)? {
         checked.add(&finding);
     }
     checked.unsigned = places.unsigned();
-    Ok(())
+    rows.finish(connection, run, checked)
 }
 
-/// Runs go on meanwhile: what is compared is read at one moment.
-fn read_page(connection: &mut Connection, run: Option<i64>, place: Option<(i64, i64, i64)>) -> Page {
-    snapshot(connection, |connection| {
-        let page = log::in_chain_order(connection, run, place, PAGE)?;
-        let unlisted = unlisted(connection, &page)?;
-        Ok((page, unlisted))
-    })
+/// The rows of the list of runs, beside the ends of their logs: what the pages show is what the log says.
+#[derive(Default)]
+struct Rows {
+    /// The last entry so far of the stream that the walk is in.
+    last: Option<Stored>,
+    /// Runs whose log was passed and whose row was not looked at yet, with their closing entry.
+    ended: Vec<(i64, Option<(i64, Option<String>)>)>,
+    /// Every run with entries, in order.
+    seen: Vec<i64>,
+    protocols: ProtocolCache,
 }
 
-/// Runs that begin on this page of the log and are not in the list of runs.
-fn unlisted(connection: &mut Connection, page: &[Stored]) -> Result<Vec<Finding>, StoreError> {
-    let first = |entry: &&Stored| entry.run_id > 0 && entry.seq == 1;
-    let begun: Vec<i64> = page.iter().filter(first).map(|entry| entry.run_id).collect();
-    let (Some(low), Some(high)) = (begun.first(), begun.last()) else { return Ok(Vec::new()) };
-    let listed = runs::ids(connection, *low..high.saturating_add(1), PAGE)?;
-    let missing = begun.iter().filter(|id| listed.binary_search(id).is_err());
-    let message = "the list of runs does not have this run";
-    Ok(missing.map(|id| Finding { run_id: *id, stream: 0, seq: 1, message: message.to_owned() }).collect())
-}
+impl Rows {
+    fn pass(&mut self, entry: &Stored) {
+        if self.last.as_ref().is_some_and(|last| last.run_id != entry.run_id) {
+            self.end();
+        }
+        if entry.run_id > 0 && (self.last.is_none() || entry.type_name == "run.closed") {
+            self.last = Some(entry.clone());
+        }
+    }
 
-/// The projection of each run is what its log folds to; and no run lost the end of its log.
-fn check_projections(
-    connection: &mut Connection,
-    run: Option<i64>,
-    checked: &mut Checked,
-) -> anyhow::Result<()> {
-    let protocols = ProtocolCache::default();
-    let mut next = run.unwrap_or(1);
-    let end = run.map_or(i64::MAX, |run| run.saturating_add(1));
-    let mut progress = Progress::new(
-        "runs",
-        if run.is_some() { 1 } else { runs::count(connection, &runs::RunFilter::default())? as u64 },
-    );
-    let mut done = 0;
-    loop {
-        let ids = runs::ids(connection, next..end, PAGE)?;
-        let Some(last) = ids.last() else { return Ok(()) };
-        next = last.saturating_add(1);
-        for id in ids {
-            done += 1;
-            progress.at(done);
+    fn end(&mut self) {
+        let Some(last) = self.last.take() else { return };
+        let closing = (last.type_name == "run.closed").then_some((last.seq, last.status));
+        self.ended.push((last.run_id, closing));
+        self.seen.push(last.run_id);
+    }
+
+    /// A run that is over has its row compared with its closing entry; one that is on its way is folded.
+    fn compare(&mut self, connection: &mut Connection, checked: &mut Checked) -> anyhow::Result<()> {
+        let ended = std::mem::take(&mut self.ended);
+        let ids: Vec<i64> = ended.iter().map(|(id, _)| *id).collect();
+        let rows: HashMap<i64, (i64, String)> = runs::ends(connection, &ids)?
+            .into_iter()
+            .map(|(id, version, status)| (id, (version, status)))
+            .collect();
+        for (id, closing) in ended {
             if checked.broken.contains(&(id, 0)) {
                 continue;
             }
-            let problem = snapshot(connection, |connection| projection_problem(connection, id, &protocols))?;
+            let finding =
+                |seq: i64, message: &str| Finding { run_id: id, stream: 0, seq, message: message.to_owned() };
+            let problem = match (rows.get(&id), closing) {
+                (None, _) => Some(finding(1, "the list of runs does not have this run")),
+                (Some((version, _)), Some((seq, _))) if *version != seq => {
+                    Some(finding(*version, "the list of runs says that the log ends here, and it does not"))
+                }
+                (Some((_, status)), Some((seq, closed))) if Some(status) != closed.as_ref() => {
+                    Some(finding(seq, "the list of runs shows another status than its log folds to"))
+                }
+                (Some(_), Some(_)) => None,
+                (Some(_), None) => {
+                    snapshot(connection, |connection| projection_problem(connection, id, &self.protocols))?
+                }
+            };
             problem.iter().for_each(|finding| checked.add(finding));
+        }
+        Ok(())
+    }
+
+    /// And no run is listed that has no log.
+    fn finish(
+        &mut self,
+        connection: &mut Connection,
+        run: Option<i64>,
+        checked: &mut Checked,
+    ) -> anyhow::Result<()> {
+        self.end();
+        self.compare(connection, checked)?;
+        let mut next = run.unwrap_or(1);
+        let end = run.map_or(i64::MAX, |run| run.saturating_add(1));
+        loop {
+            let ids = runs::ids(connection, next..end, PAGE)?;
+            let Some(last) = ids.last() else { return Ok(()) };
+            next = last.saturating_add(1);
+            // Those that began behind the walk have their entries.
+            for id in ids.into_iter().filter(|id| self.seen.binary_search(id).is_err()) {
+                let problem =
+                    snapshot(connection, |connection| projection_problem(connection, id, &self.protocols))?;
+                problem.iter().for_each(|finding| checked.add(finding));
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{Approval, Choice, Decision, Waits, end_step, ensure, payload, with_s
 use crate::engine::event::{EventKind, Recorded};
 use crate::engine::ids::StepPath;
 use crate::engine::protocol::Work;
+use crate::engine::seating::Filled;
 use crate::engine::state::{Run, Step, StepStatus};
 use serde_json::{Value, json};
 
@@ -15,21 +16,19 @@ pub(super) fn apply(run: &mut Run, recorded: &Recorded) {
         }
         EventKind::ApprovalEscalated { approvers, .. } => with_approval(run, recorded, |approval| {
             approval.escalated = true;
-            for (all, more) in [
-                (&mut approval.approvers.roles, &approvers.roles),
-                (&mut approval.approvers.users, &approvers.users),
-            ] {
-                let new: Vec<String> = more.iter().filter(|name| !all.contains(name)).cloned().collect();
-                all.extend(new);
-            }
+            approval.approvers.add(approvers);
         }),
-        EventKind::ApprovalVoted { reason, form, .. } => {
+        EventKind::ApprovalVoted { reason, form, fits, filled, .. } => {
             let vote = decision(recorded, Choice::Approve, reason.as_ref(), form.as_ref());
-            with_approval(run, recorded, |approval| approval.votes.push(vote));
+            let vote = Decision { fits: fits.clone(), ..vote };
+            with_approval(run, recorded, |approval| {
+                approval.votes.push(vote);
+                approval.filled.clone_from(filled);
+            });
         }
-        EventKind::ApprovalDecided { decision: choice, reason, form, .. } => {
+        EventKind::ApprovalDecided { decision: choice, reason, form, filled, .. } => {
             let decision = decision(recorded, *choice, reason.as_ref(), form.as_ref());
-            decide(run, recorded, decision);
+            decide(run, recorded, decision, filled);
         }
         _ => {}
     }
@@ -37,7 +36,7 @@ pub(super) fn apply(run: &mut Run, recorded: &Recorded) {
 
 fn decision(recorded: &Recorded, choice: Choice, reason: Option<&String>, form: Option<&Value>) -> Decision {
     let (by, at) = (recorded.actor.clone(), recorded.at);
-    Decision { choice, by, at, reason: reason.cloned(), form: form.cloned() }
+    Decision { choice, by, at, reason: reason.cloned(), form: form.cloned(), fits: Vec::new() }
 }
 
 fn with_approval(run: &mut Run, recorded: &Recorded, change: impl FnOnce(&mut Approval)) {
@@ -70,6 +69,7 @@ fn open(run: &mut Run, recorded: &Recorded) {
         remind_at: remind.map(|every| recorded.at + every),
         escalated: false,
         votes: Vec::new(),
+        filled: Vec::new(),
         decision: None,
     };
     // A person may also have one asked once more that was asked again, and failed.
@@ -87,11 +87,16 @@ fn open(run: &mut Run, recorded: &Recorded) {
     }
 }
 
-fn decide(run: &mut Run, recorded: &Recorded, decision: Decision) {
+fn decide(run: &mut Run, recorded: &Recorded, decision: Decision, filled: &[Filled]) {
     let Some(path) = recorded.event.step.clone() else { return };
     let choice = decision.choice;
-    payload::save(run, &path, as_result(&decision));
-    with_approval(run, recorded, |approval| approval.decision = Some(decision));
+    payload::save(run, &path, as_result(&decision, filled));
+    with_approval(run, recorded, |approval| {
+        approval.decision = Some(decision);
+        if !filled.is_empty() {
+            approval.filled = filled.to_vec();
+        }
+    });
     end_step(run, recorded, StepStatus::Done, None);
     if choice == Choice::Return {
         send_back(run, &path);
@@ -119,12 +124,16 @@ fn send_back(run: &mut Run, path: &StepPath) {
 }
 
 /// What later steps see of a decision.
-fn as_result(decision: &Decision) -> Value {
-    json!({
+fn as_result(decision: &Decision, filled: &[Filled]) -> Value {
+    let mut result = json!({
         "decision": decision.choice.as_str(),
         "by": decision.by,
         "at": decision.at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
         "reason": decision.reason,
         "form": decision.form,
-    })
+    });
+    if !filled.is_empty() {
+        result["slots"] = json!(filled);
+    }
+    result
 }

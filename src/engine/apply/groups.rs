@@ -21,10 +21,12 @@ pub(super) fn start(
     let group = Group {
         branches,
         needed: join.needed(branches),
+        counts: join != Join::All,
         items: items.cloned().map(Arc::new),
         begun: 0,
         succeeded: 0,
         failed: 0,
+        fruitless: 0,
         own: HashTrieMapSync::default(),
     };
     with_step(run, recorded, |step| {
@@ -76,19 +78,35 @@ pub(super) fn account(run: &mut Run, path: &StepPath) {
     if step.reopened || sent_back {
         return;
     }
-    let (succeeded, failed) = match (step.status, place.task.on_failure) {
+    let (ended, failed) = match (step.status, place.task.on_failure) {
         (StepStatus::Done | StepStatus::Skipped, _) | (StepStatus::Failed, OnFailure::Continue) => {
             (place.last, false)
         }
         (StepStatus::Failed, OnFailure::Fail) => (false, true),
         _ => (false, false),
     };
+    let fruitless = ended && !came_to_something(run, path);
     run.steps.change(&group_path, |step| {
         if let (StepStatus::Running, Some(group)) = (step.status, &mut step.group) {
-            group.succeeded += u32::from(succeeded);
+            let fruitless = fruitless && group.counts;
+            group.succeeded += u32::from(ended && !fruitless);
+            group.fruitless += u32::from(fruitless);
             group.failed += u32::from(failed);
         }
     });
+}
+
+/// Whether the last task of a branch that was not skipped is done: one that was skipped whole, or whose end failed and
+/// was passed over, did nothing that could be counted.
+fn came_to_something(run: &Run, last: &StepPath) -> bool {
+    let Some(place) = run.protocol.place(last.task_id()) else { return false };
+    let list = run.protocol.list(place.group.as_deref(), place.branch);
+    let steps = list.iter().rev().filter_map(|task| {
+        let base = last.beside(&task.id).in_round(1);
+        run.steps.get(&base.in_round(run.round(&base)))
+    });
+    let mut done = steps.filter(|step| step.status != StepStatus::Skipped);
+    done.next().is_some_and(|step| step.status == StepStatus::Done)
 }
 
 /// Enough branches succeeded: the group's key gets the list of what they came to, and what the tasks of a plain

@@ -3,6 +3,7 @@
 use super::groups;
 use crate::engine::ids::StepPath;
 use crate::engine::json;
+use crate::engine::redact;
 use crate::engine::state::{Payload, Run, StepStatus};
 use serde_json::Value;
 use std::sync::Arc;
@@ -41,7 +42,10 @@ pub(super) fn save_under(run: &mut Run, path: &StepPath, key: &str, result: Valu
         }
         Some(_) | None => {
             let before = Arc::make_mut(&mut run.payload).insert(key.to_owned(), result);
-            less = before.map_or(0, |before| field_bytes(key, &before));
+            if let Some(before) = before {
+                less = field_bytes(key, &before);
+                redact::remember(run, key, &before);
+            }
         }
     }
     run.payload_bytes = (run.payload_bytes + more).saturating_sub(less);
@@ -60,7 +64,12 @@ pub(super) fn merge(run: &mut Run, values: &Payload) {
 
 fn replace(run: &mut Run, payload: Payload) {
     run.payload_bytes = (run.payload_bytes + bytes(&payload)).saturating_sub(bytes(&run.payload));
-    run.payload = Arc::new(payload);
+    let before = std::mem::replace(&mut run.payload, Arc::new(payload));
+    for (key, value) in
+        before.iter().filter(|(key, value)| run.payload.get(*key) != Some(value)).collect::<Vec<_>>()
+    {
+        redact::remember(run, key, value);
+    }
 }
 
 /// The payload with one value set. The message says what does not lead there.

@@ -4,7 +4,8 @@ use super::Decision;
 use crate::engine::command::{Actor, Context, Rejection};
 use crate::engine::event::EventKind;
 use crate::engine::ids::{ApprovalId, StepPath};
-use crate::engine::protocol::{Approvers, Hitl, OnReject, Work};
+use crate::engine::protocol::{Approvers, Hitl, OnReject, Work, and};
+use crate::engine::seating::Filled;
 use crate::engine::state::{Approval, Choice, Run, RunStatus};
 use serde_json::Value;
 use std::sync::Arc;
@@ -45,12 +46,19 @@ impl Decision {
         }
         let via = context.actor.via.clone();
         let why = reason.clone();
-        if choice == Choice::Approve && !self.is_last_vote(&approval, context.actor)? {
-            let voted = EventKind::ApprovalVoted { approval: id, reason, form, as_role, via };
-            self.emit_step(&path, attempt, voted, context.actor);
-            return Ok(());
+        let mut filled = Vec::new();
+        if choice == Choice::Approve {
+            let fits = approval.approvers.fits(context.actor);
+            filled = seat(&approval, context.actor, &fits)?;
+            if approval.votes.len() as u32 + 1 < approval.quorum {
+                let voted =
+                    EventKind::ApprovalVoted { approval: id, reason, form, as_role, fits, filled, via };
+                self.emit_step(&path, attempt, voted, context.actor);
+                return Ok(());
+            }
         }
-        let kind = EventKind::ApprovalDecided { approval: id, decision: choice, reason, form, as_role, via };
+        let decision = choice;
+        let kind = EventKind::ApprovalDecided { approval: id, decision, reason, form, as_role, filled, via };
         self.emit_step(&path, attempt, kind, context.actor);
         match choice {
             Choice::Reject if hitl.on_reject == OnReject::End => {
@@ -98,17 +106,24 @@ impl Decision {
         }
         Ok(())
     }
-
-    /// Whether this approval is the last that is needed.
-    fn is_last_vote(&self, approval: &Approval, actor: &Actor) -> Result<bool, Rejection> {
-        if approval.votes.iter().any(|vote| vote.by == actor.name) {
-            return Err(Rejection::VotedBefore);
-        }
-        Ok(approval.votes.len() as u32 + 1 >= approval.quorum)
-    }
 }
 
-/// The role, or the name, that lets the actor decide.
+/// Who fills which slot with this approval among the others; nobody, where there are no slots.
+fn seat(approval: &Approval, actor: &Actor, fits: &[String]) -> Result<Vec<Filled>, Rejection> {
+    if approval.votes.iter().any(|vote| vote.by == actor.name) {
+        return Err(Rejection::VotedBefore);
+    }
+    if approval.approvers.slots.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut seating = approval.seating();
+    if seating.seat(&actor.name, fits) {
+        return Ok(seating.filled());
+    }
+    Err(Rejection::SlotTaken { taken: and(fits), missing: approval.missing().in_words() })
+}
+
+/// The role, the group or the name that lets the actor decide.
 pub(super) fn may_decide(
     run: &Run,
     approvers: &Approvers,
@@ -118,9 +133,13 @@ pub(super) fn may_decide(
     if four_eyes && actor.name == run.started_by {
         return Err(Rejection::FourEyes);
     }
-    if approvers.users.contains(&actor.name) {
-        return Ok(actor.name.clone());
-    }
-    let role = approvers.roles.iter().find(|role| actor.roles.contains(role)).cloned();
-    role.ok_or_else(|| Rejection::NotAnApprover { who: approvers.in_words() })
+    approvers.lets(actor).ok_or_else(|| Rejection::NotAnApprover { who: approvers.in_words() })
+}
+
+/// The same, for passing over an approval: what several slots are needed for is not one's alone to pass over, unless
+/// one fits them all.
+pub(super) fn may_pass(run: &Run, hitl: &Hitl, actor: &Actor) -> Result<String, Rejection> {
+    may_decide(run, &hitl.approvers, hitl.four_eyes, actor)?;
+    let passes = hitl.approvers.lets_pass(actor);
+    passes.ok_or_else(|| Rejection::NotAnApprover { who: hitl.approvers.in_words() })
 }

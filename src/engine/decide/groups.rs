@@ -11,6 +11,9 @@ use crate::engine::state::{Group, StepStatus};
 use serde_json::Value;
 use std::sync::Arc;
 
+/// Why the losers of a group are cancelled.
+const ENOUGH: &str = "enough other branches succeeded";
+
 impl Decision {
     /// The items of a `for_each`, or why there are none.
     fn items(&self, path: &StepPath, parallel: &Parallel) -> Result<Option<Vec<Value>>, String> {
@@ -59,20 +62,23 @@ impl Decision {
         let most = parallel.max_concurrency.unwrap_or(MAX_OPEN_BRANCHES);
         while self.may_start() {
             let Some(group) = self.open_group(path) else { return };
-            let (begun, succeeded, failed) = (group.begun, group.succeeded, group.failed);
-            let (branches, needed) = (group.branches, group.needed);
+            let (begun, branches, needed) = (group.begun, group.branches, group.needed);
+            let (succeeded, failed, fruitless) = (group.succeeded, group.failed, group.fruitless);
+            let (open, can_succeed) = (group.open(), group.can_succeed());
             if succeeded >= needed {
-                self.cancel_inside(path, "enough other branches succeeded");
-                self.emit_step(path, 1, EventKind::GroupDone { succeeded, failed }, &Actor::system());
+                self.cancel_inside(path, ENOUGH);
+                self.cancel_coming(path, begun..branches);
+                let done = EventKind::GroupDone { succeeded, failed, fruitless };
+                self.emit_step(path, 1, done, &Actor::system());
                 return;
             }
-            if branches - failed < needed {
+            if !can_succeed {
                 let error = self.why_group_failed(path, needed);
                 self.cancel_inside(path, "its group can no longer succeed");
                 self.record_failure(path, 1, error, false, None);
                 return;
             }
-            if begun == branches || begun - succeeded - failed >= most {
+            if begun == branches || open >= most {
                 return;
             }
             let list = List::branch(&self.run, path, begun);
@@ -87,17 +93,36 @@ impl Decision {
         let failed = self.run.steps.iter().rev().find(|(inside, step)| {
             inside.is_inside(path) && step.status == StepStatus::Failed && step.group.is_none()
         });
-        let (branches, lost) = self.open_group(path).map_or((0, 0), |group| (group.branches, group.failed));
-        let count = match lost {
-            0 => format!("it has {branches} branches, and {needed} must succeed"),
-            1 => format!("1 of {branches} branches failed, and {needed} must succeed"),
-            lost => format!("{lost} of {branches} branches failed, and {needed} must succeed"),
+        let group = self.open_group(path);
+        let (branches, lost, fruitless) =
+            group.map_or((0, 0, 0), |group| (group.branches, group.failed, group.fruitless));
+        let count = match (lost, fruitless) {
+            (0, 0) => format!("it has {branches} branches, and {needed} must succeed"),
+            (lost, 0) => format!("{lost} of {branches} branches failed, and {needed} must succeed"),
+            (0, 1) => format!("1 of {branches} branches did nothing, and {needed} must succeed"),
+            (0, none) => format!("{none} of {branches} branches did nothing, and {needed} must succeed"),
+            (lost, none) => {
+                format!("{lost} of {branches} branches failed, {none} did nothing, and {needed} must succeed")
+            }
         };
         match failed {
             Some((inside, step)) => {
                 format!("{count} ({inside}: {})", step.note.as_deref().unwrap_or("failed"))
             }
             None => count,
+        }
+    }
+
+    /// The branches of a group that are not wanted any more and had not begun: their first steps say so.
+    fn cancel_coming(&mut self, path: &StepPath, branches: std::ops::Range<u32>) {
+        for branch in branches {
+            let list = List::branch(&self.run, path, branch);
+            let first = list.tasks(&self.run.protocol).first().map(|task| task.id.clone());
+            if let Some(first) = first {
+                let step = list.path(&self.run, &first);
+                let cancelled = EventKind::StepCancelled { reason: ENOUGH.to_owned() };
+                self.emit_step(&step, 1, cancelled, &Actor::system());
+            }
         }
     }
 

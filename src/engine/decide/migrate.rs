@@ -3,7 +3,7 @@
 //! What has begun must stand in the new version as it did in the old one; what has not may change as it likes.
 
 use super::Decision;
-use super::approvals::may_decide;
+use super::approvals::may_pass;
 use crate::engine::command::{Context, Rejection};
 use crate::engine::event::EventKind;
 use crate::engine::ids::StepPath;
@@ -97,7 +97,7 @@ impl Decision {
                         == (&place.group, place.branch, place.position)
             });
             if !stays {
-                may_decide(&self.run, &hitl.approvers, hitl.four_eyes, context.actor)?;
+                may_pass(&self.run, hitl, context.actor)?;
             }
         }
         Ok(())

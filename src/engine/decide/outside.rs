@@ -4,8 +4,17 @@ use super::Decision;
 use crate::engine::command::{Actor, Context, Rejection};
 use crate::engine::event::EventKind;
 use crate::engine::ids::{RunId, StepPath};
+use crate::engine::redact::{self, Mark};
 use crate::engine::state::{Payload, RunStatus, Waits};
 use serde_json::Value;
+
+/// What a sub-run brings back.
+pub(super) struct Brought {
+    pub payload: Payload,
+    /// What is sealed in it.
+    pub redact: Vec<Mark>,
+    pub note: Option<String>,
+}
 
 impl Decision {
     pub(super) fn receive(
@@ -35,8 +44,7 @@ impl Decision {
         step: &StepPath,
         run: RunId,
         outcome: RunStatus,
-        payload: Payload,
-        note: Option<String>,
+        brought: Brought,
         context: &mut Context<'_>,
     ) -> Result<(), Rejection> {
         let stale = || Rejection::StaleAttempt { step: step.clone() };
@@ -45,6 +53,7 @@ impl Decision {
             return Err(stale());
         }
         let attempt = found.attempt;
+        let Brought { payload, redact, note } = brought;
         let result = Value::Object(payload);
         let error = match outcome {
             RunStatus::Completed => self.too_large(&result),
@@ -53,7 +62,12 @@ impl Decision {
                 Some(format!("run {run}, which it started, was {}{why}", in_words(other)))
             }
         };
+        let redact = redact::brought_back(&self.run, step, redact);
         match error {
+            None if !redact.is_empty() => {
+                self.emit_run(EventKind::RunMarked { from: run, redact }, &Actor::system());
+                self.emit_step(step, attempt, EventKind::StepDone { result }, &Actor::system());
+            }
             None => self.emit_step(step, attempt, EventKind::StepDone { result }, &Actor::system()),
             Some(error) => self.record_failure(step, attempt, error, false, None),
         }

@@ -1,7 +1,7 @@
 //! What comes of attempts: results, failures, acceptances, callbacks, claims and losses.
 
 use super::{Decision, MAX_PAYLOAD_BYTES, MAX_RESCUES, MAX_RESULT_DEPTH};
-use crate::engine::command::{Actor, Context, Rejection};
+use crate::engine::command::{Actor, Context, Fault, Rejection};
 use crate::engine::event::EventKind;
 use crate::engine::ids::StepPath;
 use crate::engine::json;
@@ -133,7 +133,7 @@ impl Decision {
     pub(super) fn call_back(
         &mut self,
         step: &StepPath,
-        outcome: Result<Value, String>,
+        outcome: Result<Value, Fault>,
         context: &mut Context<'_>,
     ) -> Result<(), Rejection> {
         let unknown = || Rejection::UnknownStep { run: self.run.id, step: step.clone() };
@@ -143,14 +143,19 @@ impl Decision {
             Some(Waits::Callback | Waits::Retry { .. }) => true,
             Some(Waits::Approval | Waits::Time { .. } | Waits::Event { .. } | Waits::Worker) => false,
         };
+        let waits_to_retry = matches!(found.waits, Some(Waits::Retry { .. }));
         let attempt = found.attempt;
         if !waits || found.idempotency_key.is_none() {
             return Err(Rejection::NotNow(format!("{step} no longer waits for this: nothing was changed.")));
         }
         match outcome {
             Ok(result) => self.done(step, attempt, result, context),
-            Err(error) => {
-                self.record_failure(step, attempt, error, false, None);
+            // An earlier attempt's: the next one has its time already.
+            Err(fault) if fault.retryable && waits_to_retry => {
+                return Err(Rejection::NotNow(format!("{step} is tried again anyway: nothing was changed.")));
+            }
+            Err(fault) => {
+                self.record_failure(step, attempt, fault.error, fault.retryable, None);
                 self.after(step, context);
             }
         }

@@ -1,7 +1,7 @@
 //! A person passes over a step.
 
 use super::Decision;
-use super::approvals::may_decide;
+use super::approvals::may_pass;
 use crate::engine::command::{Context, Rejection};
 use crate::engine::event::EventKind;
 use crate::engine::ids::StepPath;
@@ -73,7 +73,7 @@ impl Decision {
                 return Err(Rejection::FourEyes);
             }
             if let (true, Work::Hitl(hitl)) = (inside, &place.task.work) {
-                role = Some(may_decide(&self.run, &hitl.approvers, hitl.four_eyes, context.actor)?);
+                role = Some(may_pass(&self.run, hitl, context.actor)?);
             }
         }
         Ok(role)

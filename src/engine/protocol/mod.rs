@@ -5,16 +5,19 @@
 
 #[cfg(test)]
 mod agreement;
+mod approvers;
 mod cron;
 mod place;
 mod reader;
 mod schema;
 mod validate;
 
+pub use approvers::{ApproverSlot, Approvers, GROUP, and, is_user_name};
 pub use place::Place;
 pub use schema::JSON_SCHEMA;
 
 use super::expression::{Expression, Template};
+use super::redact::Mark;
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::Value;
@@ -27,6 +30,10 @@ pub const MAX_TASKS: usize = 10_000;
 pub const MAX_GROUP_DEPTH: usize = 8;
 /// The longest key of an event or of a concurrency limit, in characters.
 pub const MAX_KEY: usize = 500;
+/// The most paths that a protocol may mark as sealed.
+pub const MAX_MARKS: usize = 100;
+/// The most keys in such a path.
+pub const MAX_MARK_DEPTH: usize = 20;
 /// The most items that a `for_each` goes over.
 pub const MAX_ITEMS: usize = 10_000;
 
@@ -50,6 +57,8 @@ pub struct Protocol {
     pub input: Option<Value>,
     pub schedule: Option<Schedule>,
     pub concurrency: Option<Concurrency>,
+    /// What is sealed: the marked paths, and where their values go when a group is done.
+    pub redact: Vec<Mark>,
     pub tasks: Vec<Arc<Task>>,
     /// Every task by its id, those inside groups too.
     places: HashMap<String, Place>,
@@ -235,7 +244,7 @@ pub enum Wait {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hitl {
     pub approvers: Approvers,
-    /// How many different people must approve.
+    /// How many different people must approve. With slots: as many as they need together.
     pub quorum: u32,
     /// Whoever started the run may not decide.
     pub four_eyes: bool,
@@ -252,32 +261,12 @@ pub struct Hitl {
     pub max_returns: u32,
 }
 
-/// Who may decide: whoever holds one of the roles, and the users by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct Approvers {
-    pub roles: Vec<String>,
-    pub users: Vec<String>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnReject {
     /// The run ends as rejected.
     End,
     /// The run goes on; later `when`s see the decision.
     Continue,
-}
-
-impl Approvers {
-    /// For sentences: "a supervisor", "ada or a supervisor".
-    pub fn in_words(&self) -> String {
-        let role = |role: &String| match role.as_str() {
-            "staff" => "a member of staff".to_owned(),
-            "auditor" | "admin" => format!("an {role}"),
-            other => format!("a {other}"),
-        };
-        let names: Vec<String> = self.users.iter().cloned().chain(self.roles.iter().map(role)).collect();
-        names.join(" or ")
-    }
 }
 
 impl Protocol {
@@ -345,13 +334,20 @@ impl Protocol {
         uses
     }
 
-    /// Whoever the document names to decide, with the JSON path of each.
+    /// Whoever the document names to decide, slot by slot, with the JSON path of each.
     pub fn approvers(&self) -> Vec<(String, &Approvers)> {
         let mut named = Vec::new();
         for place in self.all() {
             if let Work::Hitl(hitl) = &place.task.work {
                 let at = |field: &str| format!("{}.{field}", place.path);
-                named.push((at("approvers"), &hitl.approvers));
+                if hitl.approvers.slots.is_empty() {
+                    named.push((at("approvers"), &hitl.approvers));
+                }
+                let slots = hitl.approvers.slots.iter().enumerate();
+                named
+                    .extend(slots.map(|(index, slot)| {
+                        (at(&format!("approvers.slots[{index}].approvers")), &slot.who)
+                    }));
                 named.extend(hitl.escalate_to.as_ref().map(|more| (at("escalate_to"), more)));
             }
         }

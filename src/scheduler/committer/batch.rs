@@ -1,15 +1,14 @@
 //! A batch in the making: commands grouped by run, decided one after the other, their entries sealed.
 
 mod orders;
+mod sealing;
 
 use super::super::runs::RunCache;
 use super::super::{Done, NewRun, Refused, Reply, Request};
 use super::Parts;
 use crate::audit::Hash;
-use crate::audit::entry::{Draft, Sealed, seal};
 use crate::engine::command::{Actor, Command, Context, Numbers, StartRun};
 use crate::engine::decide::{Decided, decide, start};
-use crate::engine::event::Recorded;
 use crate::engine::ids::{ApprovalId, InstanceId, RunId};
 use crate::store::Connection;
 use crate::store::batch::{Member, Written};
@@ -34,6 +33,7 @@ impl Request {
 pub struct Group {
     pub member: Member,
     head: Hash,
+    erasures: i32,
     callers: Vec<Caller>,
 }
 
@@ -116,6 +116,7 @@ impl<'a> Batch<'a> {
             started_by: new.started_by.clone(),
             parent: new.parent.clone(),
             rerun: new.rerun.clone(),
+            redact: new.redact.clone(),
         };
         let actor = new.actor.clone();
         let decided = self.with_context(connection, &actor, |context| start(command.clone(), context));
@@ -133,9 +134,10 @@ impl<'a> Batch<'a> {
             run: Arc::new(decided.run),
             events: Vec::new(),
             sealed: Vec::new(),
+            veiled: None,
         };
-        let mut group = Group { member, head: [0; 32], callers: Vec::new() };
-        seal_events(&mut group, &self.parts.origin, None, decided.events);
+        let mut group = Group { member, head: [0; 32], erasures: 0, callers: Vec::new() };
+        sealing::seal_events(&mut group, &self.parts.origin, None, decided.events);
         group.callers.push(Caller { request: Request::Start { new, reply }, refused: None });
         self.groups.insert(RunId(id), group);
     }
@@ -197,9 +199,8 @@ impl<'a> Batch<'a> {
         let Some(group) = self.groups.get_mut(&id) else { return };
         match decided {
             Ok(Decided { run, events }) => {
-                let head = group.head;
-                group.member.run = Arc::new(run);
-                seal_events(group, &self.parts.origin, Some(head), events);
+                let before = (group.head, std::mem::replace(&mut group.member.run, Arc::new(run)));
+                sealing::seal_events(group, &self.parts.origin, Some(before), events);
                 let request = Request::Act { run: id, command, actor, reply };
                 group.callers.push(Caller { request, refused: None });
             }
@@ -290,9 +291,10 @@ impl Numbers for Drawn<'_, '_> {
 impl Group {
     fn of(loaded: Loaded) -> Group {
         let before = Some(loaded.run.version);
-        let member =
-            Member { start_key: None, before, run: loaded.run, events: Vec::new(), sealed: Vec::new() };
-        Group { member, head: loaded.head, callers: Vec::new() }
+        let Loaded { run, head, erasures } = loaded;
+        let (events, sealed) = (Vec::new(), Vec::new());
+        let member = Member { start_key: None, before, run, events, sealed, veiled: None };
+        Group { member, head, erasures, callers: Vec::new() }
     }
 
     /// A new run whose number nobody knows yet: if it is not written, another may have it.
@@ -308,7 +310,7 @@ impl Group {
     }
 
     pub fn loaded(&self) -> Loaded {
-        Loaded { run: Arc::clone(&self.member.run), head: self.head }
+        Loaded { run: Arc::clone(&self.member.run), head: self.head, erasures: self.erasures }
     }
 
     pub fn acknowledge(self) {
@@ -341,17 +343,18 @@ impl Group {
         self.into_requests().into_iter().for_each(|request| request.refuse(refused()));
     }
 
-    /// The key was used before: the same body gets the same run, another body is refused.
+    /// The key was used before: the same body gets the same run, another body is refused. `stored`: what is stored of
+    /// the first body, and the salt of its run.
     pub fn answer_with_earlier(
         self,
         connection: &mut Connection,
         runs: &RunCache,
         run_id: i64,
-        body_hash: &[u8],
+        stored: (&[u8], Option<&[u8]>),
     ) {
         for request in self.into_requests() {
             let Request::Start { new, reply } = request else { continue };
-            let same = new.key.as_ref().is_some_and(|key| key.body_hash == body_hash);
+            let same = new.key.as_ref().is_some_and(|key| key.is_of(stored.0, stored.1));
             let answer = match (same, runs.load(connection, RunId(run_id))) {
                 (false, _) => Err(Refused::KeyReused),
                 (true, Ok(Some(loaded))) => Ok(Done { run: loaded.run, repeated: true }),
@@ -360,38 +363,6 @@ impl Group {
             let _ = reply.send(answer);
         }
     }
-}
-
-fn seal_events(group: &mut Group, origin: &str, head: Option<Hash>, events: Vec<Recorded>) {
-    let mut prev = head;
-    let mut seq = group.member.run.version - events.len() as u64;
-    for recorded in events {
-        seq += 1;
-        let sealed = seal_event(origin, group.member.run.id, seq, prev, &recorded);
-        prev = Some(sealed.hash);
-        group.head = sealed.hash;
-        group.member.events.push(recorded);
-        group.member.sealed.push(sealed);
-    }
-}
-
-fn seal_event(origin: &str, run: RunId, seq: u64, prev: Option<Hash>, recorded: &Recorded) -> Sealed {
-    let event = &recorded.event;
-    seal(&Draft {
-        origin,
-        run_id: run.0,
-        stream: 0,
-        seq,
-        prev,
-        at: recorded.at,
-        actor: &recorded.actor,
-        type_name: event.kind.type_name(),
-        step: event.step.as_ref().map(|step| step.as_str()),
-        attempt: event.attempt,
-        status: event.kind.status(),
-        checksum: event.kind.checksum(),
-        detail: event.kind.detail(),
-    })
 }
 
 fn new_salt() -> [u8; 32] {

@@ -3,6 +3,7 @@
 use super::Member;
 use crate::engine::event::{EventKind, Recorded};
 use crate::engine::ids::StepPath;
+use crate::engine::seating::Filled;
 use crate::engine::state::{Approval, Choice, Run, StepStatus};
 use crate::store::error::StoreError;
 use chrono::{DateTime, Utc};
@@ -14,9 +15,8 @@ use std::collections::HashMap;
 /// The events of these members that concern a step, each with its run.
 fn of_steps<'a>(members: &'a [&Member]) -> impl Iterator<Item = (&'a Run, &'a StepPath, &'a Recorded)> {
     let events =
-        members.iter().flat_map(|member| member.events.iter().map(move |recorded| (member, recorded)));
-    events
-        .filter_map(|(member, recorded)| Some((member.run.as_ref(), recorded.event.step.as_ref()?, recorded)))
+        members.iter().flat_map(|member| member.told_events().iter().map(move |recorded| (member, recorded)));
+    events.filter_map(|(member, recorded)| Some((member.told_run(), recorded.event.step.as_ref()?, recorded)))
 }
 
 pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
@@ -27,7 +27,7 @@ pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result
         return Ok(());
     }
     let (mut ids, mut titles, mut approvers, mut quorums) = (vec![], vec![], vec![], vec![]);
-    let (mut four_eyes, mut due) = (vec![], vec![]);
+    let (mut four_eyes, mut due, mut open_to) = (vec![], vec![], vec![]);
     for (_, _, recorded) in &opened {
         if let EventKind::ApprovalOpened {
             approval,
@@ -42,6 +42,7 @@ pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result
             ids.push(approval.0);
             titles.push(title.as_str());
             approvers.push(json!(who));
+            open_to.push(json!(who.together()));
             quorums.push(*quorum as i32);
             four_eyes.push(*eyes);
             due.push(*due_at);
@@ -49,9 +50,10 @@ pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result
     }
     diesel::sql_query(
         "INSERT INTO approvals (run_id, id, step, title, status, approvers, quorum, four_eyes, run_starter,
-            protocol_name, opened_at, due_at)
-         SELECT r, i, s, t, 'pending', a, q, f, sb, pn, o, d
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS n (r, i, s, t, a, q, f, sb, pn, o, d)",
+            protocol_name, opened_at, due_at, open_to)
+         SELECT r, i, s, t, 'pending', a, q, f, sb, pn, o, d, ot
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+            AS n (r, i, s, t, a, q, f, sb, pn, o, d, ot)",
     )
     .bind::<Array<BigInt>, _>(opened.iter().map(|(run, ..)| run.id.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(ids)
@@ -64,6 +66,7 @@ pub(super) fn open(connection: &mut PgConnection, members: &[&Member]) -> Result
     .bind::<Array<Text>, _>(opened.iter().map(|(run, ..)| run.protocol_ref.name.as_str()).collect::<Vec<_>>())
     .bind::<Array<Timestamptz>, _>(opened.iter().map(|(_, _, recorded)| recorded.at).collect::<Vec<_>>())
     .bind::<Array<Nullable<Timestamptz>>, _>(due)
+    .bind::<Array<Jsonb>, _>(open_to)
     .execute(connection)?;
     close_asked_again(connection, &opened)
 }
@@ -129,8 +132,8 @@ pub(super) fn move_on(connection: &mut PgConnection, members: &[&Member]) -> Res
     let rows: Vec<&Moved<'_>> = moved.values().collect();
     diesel::sql_query(
         "UPDATE approvals SET votes = n.v, approvers = n.a, reminded_at = coalesce(n.ra, approvals.reminded_at),
-            escalated_at = coalesce(approvals.escalated_at, n.ea)
-         FROM unnest($1, $2, $3, $4, $5, $6) AS n (r, i, v, a, ra, ea)
+            escalated_at = coalesce(approvals.escalated_at, n.ea), filled = n.fi, open_to = n.ot
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n (r, i, v, a, ra, ea, fi, ot)
          WHERE approvals.run_id = n.r AND approvals.id = n.i",
     )
     .bind::<Array<BigInt>, _>(rows.iter().map(|row| row.run_id).collect::<Vec<_>>())
@@ -139,6 +142,8 @@ pub(super) fn move_on(connection: &mut PgConnection, members: &[&Member]) -> Res
     .bind::<Array<Jsonb>, _>(rows.iter().map(|row| json!(row.approval.approvers)).collect::<Vec<_>>())
     .bind::<Array<Nullable<Timestamptz>>, _>(rows.iter().map(|row| row.reminded_at).collect::<Vec<_>>())
     .bind::<Array<Nullable<Timestamptz>>, _>(rows.iter().map(|row| row.escalated_at).collect::<Vec<_>>())
+    .bind::<Array<Jsonb>, _>(rows.iter().map(|row| json!(row.approval.filled)).collect::<Vec<_>>())
+    .bind::<Array<Jsonb>, _>(rows.iter().map(|row| json!(row.approval.open_to())).collect::<Vec<_>>())
     .execute(connection)?;
     Ok(())
 }
@@ -160,12 +165,14 @@ struct Ended<'a> {
     at: Option<DateTime<Utc>>,
     reason: Option<&'a str>,
     form: Option<&'a Value>,
+    filled: &'a [Filled],
 }
 
 /// The approvals that these events decided, or whose step was cancelled or passed over.
 fn ended<'a>((run, step, recorded): (&'a Run, &'a StepPath, &'a Recorded)) -> Option<Ended<'a>> {
     let run_id = run.id.0;
-    if let EventKind::ApprovalDecided { approval, decision, reason, form, .. } = &recorded.event.kind {
+    if let EventKind::ApprovalDecided { approval, decision, reason, form, filled, .. } = &recorded.event.kind
+    {
         let status = match decision {
             Choice::Approve => "approved",
             Choice::Reject => "rejected",
@@ -180,12 +187,27 @@ fn ended<'a>((run, step, recorded): (&'a Run, &'a StepPath, &'a Recorded)) -> Op
             at,
             reason: reason.as_deref(),
             form: form.as_ref(),
+            filled,
         });
     }
     let step = run.steps.get(step)?;
     let id = step.approval.as_ref()?.id.0;
     let over = matches!(step.status, StepStatus::Cancelled | StepStatus::Skipped | StepStatus::Failed);
-    over.then_some(Ended { run_id, id, status: "closed", by: None, at: None, reason: None, form: None })
+    over.then_some(Ended {
+        run_id,
+        id,
+        status: "closed",
+        by: None,
+        at: None,
+        reason: None,
+        form: None,
+        filled: &[],
+    })
+}
+
+/// What a decision left as it was is null.
+fn filled(ended: &[Ended<'_>]) -> Vec<Option<Value>> {
+    ended.iter().map(|row| (!row.filled.is_empty()).then(|| json!(row.filled))).collect()
 }
 
 pub(super) fn end(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
@@ -194,8 +216,9 @@ pub(super) fn end(connection: &mut PgConnection, members: &[&Member]) -> Result<
         return Ok(());
     }
     diesel::sql_query(
-        "UPDATE approvals SET status = n.s, decided_by = n.b, decided_at = n.at, reason = n.why, form = n.f
-         FROM unnest($1, $2, $3, $4, $5, $6, $7) AS n (r, i, s, b, at, why, f)
+        "UPDATE approvals SET status = n.s, decided_by = n.b, decided_at = n.at, reason = n.why, form = n.f,
+            filled = coalesce(n.fi, approvals.filled)
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n (r, i, s, b, at, why, f, fi)
          WHERE approvals.run_id = n.r AND approvals.id = n.i AND approvals.status = 'pending'",
     )
     .bind::<Array<BigInt>, _>(ended.iter().map(|row| row.run_id).collect::<Vec<_>>())
@@ -205,6 +228,7 @@ pub(super) fn end(connection: &mut PgConnection, members: &[&Member]) -> Result<
     .bind::<Array<Nullable<Timestamptz>>, _>(ended.iter().map(|row| row.at).collect::<Vec<_>>())
     .bind::<Array<Nullable<Text>>, _>(ended.iter().map(|row| row.reason).collect::<Vec<_>>())
     .bind::<Array<Nullable<Jsonb>>, _>(ended.iter().map(|row| row.form).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Jsonb>>, _>(filled(&ended))
     .execute(connection)?;
     Ok(())
 }

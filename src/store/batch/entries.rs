@@ -36,7 +36,7 @@ pub(super) fn append(connection: &mut PgConnection, members: &[&Member]) -> Resu
     Ok(())
 }
 
-fn entries(member: &Member) -> impl Iterator<Item = (i64, i64, &Recorded, &Sealed)> {
+pub(super) fn entries(member: &Member) -> impl Iterator<Item = (i64, i64, &Recorded, &Sealed)> {
     let first = member.run.version - member.events.len() as u64 + 1;
     let pairs = member.events.iter().zip(&member.sealed);
     pairs.enumerate().map(move |(index, (recorded, sealed))| {

@@ -9,7 +9,9 @@ use diesel::sql_types::{Array, BigInt, Json, Nullable, Text, Timestamptz};
 use serde_json::Value;
 
 fn events<'a>(members: &'a [&Member]) -> impl Iterator<Item = (&'a Run, &'a Recorded)> {
-    members.iter().flat_map(|member| member.events.iter().map(|recorded| (member.run.as_ref(), recorded)))
+    members
+        .iter()
+        .flat_map(|member| member.told_events().iter().map(|recorded| (member.told_run(), recorded)))
 }
 
 fn as_json(values: Option<&Payload>) -> Option<Value> {

@@ -1,6 +1,7 @@
 //! The rows of `runs` that a batch adds or changes.
 
 use super::Member;
+use crate::engine::redact::{ERASED, SEALED};
 use crate::engine::state::Run;
 use crate::store::error::StoreError;
 use diesel::prelude::*;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use std::collections::HashSet;
 
 pub(super) fn insert(connection: &mut PgConnection, members: &[&Member]) -> Result<(), StoreError> {
-    let new = members.iter().filter(|member| member.before.is_none()).map(|member| member.run.as_ref());
+    let new = members.iter().filter(|member| member.before.is_none()).map(|member| member.told_run());
     let new: Vec<(&Run, String)> = new.map(|run| (run, subject(run))).collect();
     insert_as(connection, &new)
 }
@@ -94,9 +95,12 @@ fn instances(run: &Run) -> String {
     format!("{{{}}}", ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","))
 }
 
-/// A few words of the payload, for lists and search: its plain fields, in the order in which they were given.
+/// A few words of the payload, for lists and search: its plain fields, in the order in which they were given. Of a run
+/// as it is shown: what is sealed is no subject.
 pub fn subject(run: &Run) -> String {
     let plain = run.payload.iter().filter_map(|(key, value)| match value {
+        // Nothing can be found by it.
+        value if value == SEALED || value == ERASED => None,
         Value::String(text) => Some(format!("{key} {text}")),
         Value::Number(number) => Some(format!("{key} {number}")),
         Value::Bool(flag) => Some(format!("{key} {flag}")),

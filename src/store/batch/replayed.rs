@@ -4,8 +4,11 @@
 //! history (approvals, overrides) is written event by event, the first of each run together, then the second, and so
 //! on: as it was written when it happened.
 
-use super::{Member, approvals, overrides, projections, slots, subject, subruns, timers, waits, work};
+use super::{
+    Member, Veiled, approvals, overrides, projections, slots, subject, subruns, timers, waits, work,
+};
 use crate::engine::event::{EventKind, Recorded};
+use crate::engine::redact;
 use crate::engine::state::Run;
 use crate::store::error::StoreError;
 use diesel::prelude::*;
@@ -21,35 +24,30 @@ pub struct Replayed {
 }
 
 impl Replayed {
-    /// The run after its first event.
-    pub fn begin(run: &Run, first: Recorded) -> Replayed {
-        let whole = Member {
-            start_key: None,
-            before: None,
-            run: Arc::new(run.clone()),
-            events: vec![first],
-            sealed: Vec::new(),
-        };
-        Replayed { subject: subject(run), whole, moments: Vec::new() }
+    /// The run after its first event. `veiled`: the same with what is sealed left out, if something is sealed in the
+    /// run.
+    pub fn begin(run: &Run, first: Recorded, veiled: Option<Recorded>) -> Replayed {
+        let whole = member(None, run, first, veiled);
+        Replayed { subject: subject(whole.told_run()), whole, moments: Vec::new() }
     }
 
     /// The run after one more.
-    pub fn add(&mut self, run: &Run, recorded: Recorded) {
+    pub fn add(&mut self, run: &Run, recorded: Recorded, veiled: Option<Recorded>) {
         if keeps_history(run, &recorded) {
-            self.moments.push(Member {
-                start_key: None,
-                before: Some(run.version - 1),
-                run: Arc::new(run.clone()),
-                events: vec![recorded.clone()],
-                sealed: Vec::new(),
-            });
+            self.moments.push(member(Some(run.version - 1), run, recorded.clone(), veiled.clone()));
         }
         self.whole.events.push(recorded);
+        if let (Some(told), Some(veiled)) = (&mut self.whole.veiled, veiled) {
+            told.events.push(veiled);
+        }
     }
 
     /// The run as it stands after all of them.
     pub fn end(&mut self, run: Run) {
         self.whole.run = Arc::new(run);
+        if let Some(told) = &mut self.whole.veiled {
+            told.run = redact::shown(&self.whole.run);
+        }
     }
 
     pub fn is_open(&self) -> bool {
@@ -59,6 +57,12 @@ impl Replayed {
     pub fn events(&self) -> usize {
         self.whole.events.len()
     }
+}
+
+fn member(before: Option<u64>, run: &Run, recorded: Recorded, veiled: Option<Recorded>) -> Member {
+    let run = Arc::new(run.clone());
+    let veiled = veiled.map(|veiled| Veiled { run: redact::shown(&run), events: vec![veiled] });
+    Member { start_key: None, before, run, events: vec![recorded], sealed: Vec::new(), veiled }
 }
 
 /// Whether this changes rows that say more than how the run stands now.
@@ -78,7 +82,7 @@ fn keeps_history(run: &Run, recorded: &Recorded) -> bool {
 /// Writes everything of these runs but their log.
 pub fn write(connection: &mut PgConnection, replayed: &[Replayed]) -> Result<(), StoreError> {
     let rows: Vec<(&Run, String)> =
-        replayed.iter().map(|replayed| (replayed.whole.run.as_ref(), replayed.subject.clone())).collect();
+        replayed.iter().map(|replayed| (replayed.whole.told_run(), replayed.subject.clone())).collect();
     projections::insert_as(connection, &rows)?;
     for moment in 0.. {
         let members: Vec<&Member> =

@@ -30,6 +30,11 @@ pub fn latest(connection: &mut PgConnection) -> Result<Option<SignedHead>, Store
     row.map(head).transpose()
 }
 
+/// The first one that covers the entry with this index: it never changes.
+pub fn covering(connection: &mut PgConnection, index: u64) -> Result<Option<SignedHead>, StoreError> {
+    Ok(after(connection, Some(index), 1)?.into_iter().next())
+}
+
 /// Those over more than `after` entries, smallest first.
 pub fn after(
     connection: &mut PgConnection,

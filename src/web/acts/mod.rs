@@ -5,18 +5,24 @@
 
 mod approvals;
 mod overrides;
+mod redactions;
 mod refused;
 mod runs;
+mod sealed;
 mod start;
+mod what_if;
 
 pub use approvals::{decide, read_approval};
 pub use overrides::{Judgement, decide_override, file_override, read_override};
+pub use redactions::{MAX_PATH, OWN_REDACTION, decide_redaction, file_redaction, read_redaction};
 pub(in crate::web) use refused::{plain_refusal, refused_error};
 pub use runs::{
     cancel_run, migrate_run, pause_run, preview_migration, read_run, resume_run, retry_step, set_value,
     skip_step, value_path,
 };
+pub use sealed::{may_read_sealed, read_sealed};
 pub use start::{rerun, start_run};
+pub use what_if::{Instead, Told, ask_what_if};
 
 use super::problem::{AppError, FieldError};
 use serde_json::Value;

@@ -2,11 +2,12 @@
 
 use super::super::problem::AppError;
 use super::super::site::{Site, actor};
-use super::refused::refused_error;
+use super::refused::{plain_refusal, refused_error};
 use super::runs::permitted;
 use crate::auth::policy::{Permission, Principal, Resource};
 use crate::engine::command::{Command, Rejection};
 use crate::engine::ids::{OverrideId, RunId};
+use crate::engine::redact::restored;
 use crate::engine::state::{OverrideAction, OverrideChoice, Payload, Run};
 use crate::scheduler::Refused;
 use crate::store::overrides::{self, OverrideRow, OverrideStatus};
@@ -86,12 +87,22 @@ pub async fn decide_override(
             "is needed to modify: nothing was filed to change. Send the values that the run goes on with.";
         return Err(AppError::field("$.new_value", message));
     }
-    let new_value = new_value.map(crate::engine::json::normalise_map);
+    let new_value = match new_value {
+        Some(sent) => Some(as_filed(site, row.run_id, crate::engine::json::normalise_map(sent)).await?),
+        None => None,
+    };
     let command = Command::DecideOverride { id: OverrideId(id), choice, reason, new_value };
     match site.scheduler.act(RunId(row.run_id), command, actor(who)).await {
         Ok(done) => Ok((found(site, id).await?, done.run)),
         Err(refused) => Err(overtaken(site, who, id, refused).await),
     }
+}
+
+/// The values as they were sent; where they say that something is sealed, what was filed there.
+async fn as_filed(site: &Site, run: i64, sent: Payload) -> Result<Payload, AppError> {
+    let run = site.scheduler.look(RunId(run)).await.map_err(|refused| plain_refusal(&refused))?;
+    let filed = run.overridden.as_ref().and_then(|filed| filed.new_value.clone()).unwrap_or_default();
+    Ok(restored(&run, sent, &filed))
 }
 
 /// Somebody may have been faster: then the answer says who.

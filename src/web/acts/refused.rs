@@ -53,7 +53,10 @@ fn rejection_error(rejection: &Rejection) -> AppError {
         Rejection::AlreadyDecided { by, choice, at } => {
             conflict(json!({"decided_by": by, "decision": choice.as_str(), "decided_at": at}))
         }
-        Rejection::StaleAttempt { .. } | Rejection::AskedAgain | Rejection::NotNow(_) => conflict(json!({})),
+        Rejection::StaleAttempt { .. }
+        | Rejection::AskedAgain
+        | Rejection::SlotTaken { .. }
+        | Rejection::NotNow(_) => conflict(json!({})),
         Rejection::Unfit { field, message } => AppError::field(format!("$.{field}"), message.clone()),
         Rejection::UnknownApproval { .. }
         | Rejection::UnknownStep { .. }

@@ -8,17 +8,18 @@ use crate::engine::command::Command;
 use crate::engine::decide::migrate::{self, Preview};
 use crate::engine::ids::{RunId, StepPath};
 use crate::engine::protocol::Protocol;
+use crate::engine::redact::shown;
 use crate::engine::state::{ProtocolRef, Run};
 use crate::store::protocols;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// A run, for somebody who may see it.
+/// A run, for somebody who may see it; what is sealed in it is left out.
 ///
 /// # Errors
 /// 404, 403.
 pub async fn read_run(site: &Site, who: &Principal, id: i64) -> Result<Arc<Run>, AppError> {
-    permitted(site, who, id, Permission::ReadRun).await
+    Ok(shown(&permitted(site, who, id, Permission::ReadRun).await?))
 }
 
 /// Stops a run.
@@ -149,7 +150,11 @@ pub async fn migrate_run(
 }
 
 /// A version of the run's own protocol.
-async fn version_of(site: &Site, run: &Run, version: i64) -> Result<(ProtocolRef, Arc<Protocol>), AppError> {
+pub(super) async fn version_of(
+    site: &Site,
+    run: &Run,
+    version: i64,
+) -> Result<(ProtocolRef, Arc<Protocol>), AppError> {
     let (scheduler, id) = (site.scheduler.clone(), run.protocol_ref.id);
     let found = site.read(move |connection| {
         let Some(row) = protocols::get(connection, id)? else { return Ok(Err(0)) };

@@ -8,6 +8,7 @@ use crate::engine::command::{Rejection, Rerun};
 use crate::engine::event::EventKind;
 use crate::engine::ids::RunId;
 use crate::engine::protocol::Protocol;
+use crate::engine::redact::restored;
 use crate::engine::state::{Payload, ProtocolRef, Run};
 use crate::scheduler::input::{input_problems, overwritten};
 use crate::scheduler::{Done, NewRun, Refused};
@@ -73,7 +74,10 @@ pub async fn rerun(
             Ok((input_of(connection, run)?, lineage::read(connection, lineage, None)?))
         })
         .await?;
-    let payload = payload.map_or(input, crate::engine::json::normalise_map);
+    let payload = match payload {
+        Some(sent) => restored(&old, crate::engine::json::normalise_map(sent), &input),
+        None => input,
+    };
     check_input(&protocol, &payload)?;
     let rerun = Rerun { of: old.id, lineage, reason, before: Arc::new(before) };
     let new = NewRun::of(protocol_ref, protocol, payload, actor(who));
@@ -127,10 +131,10 @@ async fn latest(site: &Site, id: i64) -> Result<Option<(ProtocolRef, Arc<Protoco
 /// The run that was started under this key, whatever has become of its protocol since. The committer decides between
 /// two starts at once.
 async fn started_before(site: &Site, key: &StartKey) -> Result<Option<Done>, AppError> {
-    let (actor, name) = (key.actor.clone(), key.key.clone());
-    let found = site.read(move |connection| start_keys::find(connection, &actor, &name)).await?;
-    let Some((run_id, body_hash)) = found else { return Ok(None) };
-    if body_hash != key.body_hash {
+    let asked = key.clone();
+    let found = site.read(move |connection| start_keys::find(connection, &asked)).await?;
+    let Some((run_id, same_body)) = found else { return Ok(None) };
+    if !same_body {
         return Err(plain_refusal(&Refused::KeyReused));
     }
     let run = site.scheduler.look(RunId(run_id)).await.map_err(|refused| plain_refusal(&refused))?;

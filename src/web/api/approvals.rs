@@ -10,6 +10,8 @@ use super::runs::time;
 use super::{page, path_id, signed_body};
 use crate::auth::policy::{Permission, Resource, sees_all_runs};
 use crate::engine::ids::ApprovalId;
+use crate::engine::protocol::Approvers;
+use crate::engine::seating::Filled;
 use crate::engine::state::{Choice, Run};
 use crate::store::approvals::{self, ApprovalFilter, ApprovalRow};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -97,10 +99,35 @@ fn standing(run: &Run, id: ApprovalId) -> Value {
         Some(Choice::Return) => "returned",
     };
     let last = approval.decision.as_ref().is_some_and(|decision| decision.choice == Choice::Approve);
-    json!({"status": status, "votes": approval.votes.len() + usize::from(last), "quorum": approval.quorum})
+    let votes = approval.votes.len() + usize::from(last);
+    let mut standing = json!({"status": status, "votes": votes, "quorum": approval.quorum});
+    if !approval.approvers.slots.is_empty() {
+        standing["slots"] = json!(slots(&approval.approvers, &approval.filled));
+    }
+    standing
+}
+
+/// How far each slot has come.
+fn slots(approvers: &Approvers, filled: &[Filled]) -> Vec<Value> {
+    let slots = approvers.slots.iter().map(|slot| {
+        let by = filled.iter().filter(|filled| filled.slot == slot.name).map(|filled| &filled.by);
+        json!({"name": slot.name, "needed": slot.count, "approved_by": by.collect::<Vec<_>>()})
+    });
+    slots.collect()
+}
+
+/// The votes, each with the slot that it fills.
+fn votes(row: &ApprovalRow, filled: &[Filled]) -> Value {
+    let mut votes = row.votes.clone();
+    for vote in votes.as_array_mut().into_iter().flatten() {
+        let slot = filled.iter().find(|filled| vote["by"] == filled.by.as_str());
+        vote["slot"] = json!(slot.map(|filled| &filled.slot));
+    }
+    votes
 }
 
 fn as_json(row: &ApprovalRow) -> Value {
+    let filled = row.filled();
     json!({
         "id": row.id,
         "run_id": row.run_id,
@@ -110,7 +137,8 @@ fn as_json(row: &ApprovalRow) -> Value {
         "protocol_name": row.protocol_name,
         "approvers": row.approvers,
         "quorum": row.quorum,
-        "votes": row.votes,
+        "slots": slots(&row.approvers(), &filled),
+        "votes": votes(row, &filled),
         "four_eyes": row.four_eyes,
         "started_by": row.run_starter,
         "opened_at": time(row.opened_at),

@@ -8,7 +8,7 @@ use super::super::problem::AppError;
 use super::super::site::Site;
 use super::query::Query;
 use super::{body_object, path_id};
-use crate::engine::command::{Actor, Command, Rejection};
+use crate::engine::command::{Actor, Command, Fault, Rejection};
 use crate::engine::ids::{RunId, StepPath};
 use crate::engine::json;
 use crate::scheduler::Refused;
@@ -51,16 +51,21 @@ pub async fn call_back(
     }
 }
 
-fn outcome(body: Map<String, Value>) -> Result<Result<Value, String>, AppError> {
+fn outcome(body: Map<String, Value>) -> Result<Result<Value, Fault>, AppError> {
     Fields::read(body, |fields| {
         let status = fields.required_choice("status", &["done", "failed"]);
         let result = fields.optional_value("result");
         let error = fields.optional_text("error", MAX_ERROR);
+        let retryable = fields.optional_bool("retryable");
         if status == "failed" {
             if result.is_some() {
                 fields.error("result", "belongs to `done`: say in `error` what failed");
             }
-            return Err(error.unwrap_or_else(|| "the service reported a failure".to_owned()));
+            let error = error.unwrap_or_else(|| "the service reported a failure".to_owned());
+            return Err(Fault { error, retryable: retryable.unwrap_or(false) });
+        }
+        if status == "done" && retryable.is_some() {
+            fields.error("retryable", "belongs to `failed`: a step that is done is not tried again");
         }
         if status == "done" && error.is_some() {
             fields.error("error", "belongs to `failed`: a step that is done has a `result`");

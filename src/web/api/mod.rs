@@ -1,6 +1,7 @@
 //! The JSON API, under `/acts` and `/hitl`. One file for each noun; every URL is in [`super::routes`].
 
 pub mod approvals;
+pub mod bundle;
 pub mod callbacks;
 pub mod docs;
 pub mod events;
@@ -10,12 +11,15 @@ pub mod openapi;
 pub mod overrides;
 pub mod protocols;
 pub mod query;
+pub mod redactions;
 pub mod registry;
 pub mod replay;
 pub mod run_acts;
 pub mod runs;
 pub mod schedules;
+pub mod sealed;
 pub mod service;
+pub mod what_if;
 pub mod work;
 
 use super::json::{Fields, parse_object};

@@ -30,6 +30,8 @@ pub struct Approval {
     pub application: Vec<Fact>,
     pub letter: Option<String>,
     /// Everything else that earlier steps found: title and rows.
+    /// Where what is sealed in the run is read. None: nothing is, or the viewer may not.
+    pub sealed_href: Option<String>,
     pub evidence: Vec<Evidence>,
     /// What there is to know about the question itself: asked again, how many approved so far, escalated.
     pub notes: Vec<String>,
@@ -41,6 +43,8 @@ pub struct Approval {
 /// One of several approvals.
 pub struct Vote {
     pub by: String,
+    /// The slot that it fills.
+    pub slot: Option<String>,
     pub at: Moment,
     pub reason: String,
     /// What was filled in.
@@ -69,8 +73,8 @@ pub struct Form {
     pub reason: String,
     /// The step that the work may be sent back to. None: it cannot be sent back.
     pub returns_to: Option<String>,
-    /// What approving does: `the run goes on`, or that others must approve too.
-    pub approve: String,
+    /// What approving does: `the run goes on`, or that others must approve too. None: it is not needed any more.
+    pub approve: Option<String>,
     pub reject: String,
     /// Drawn from the task's schema.
     pub fields: Vec<Field>,

@@ -38,6 +38,8 @@ pub struct ApprovalRow {
     pub overdue: bool,
     /// Why the viewer cannot decide this one. None: the viewer can, or it is decided.
     pub barred: Option<String>,
+    /// `Approved for legal by ada; waits for security.`
+    pub slots: Option<String>,
     /// Who decided, and when.
     pub decided: Option<(String, Moment)>,
 }

@@ -66,7 +66,8 @@ fn task(protocol: &Protocol, task: &Task) -> View {
         Work::Script(call) => (TaskKind::Automatic, format!("Automatic: calls {}", call.uses)),
         Work::Agent(call) => (TaskKind::Agent, format!("An AI agent: {}", call.uses)),
         Work::Hitl(hitl) => {
-            (TaskKind::Person, format!("{} decides", approvers::capital(&hitl.approvers.in_words())))
+            let decides = if hitl.approvers.seats() > 1 { "decide" } else { "decides" };
+            (TaskKind::Person, format!("{} {decides}", approvers::capital(&hitl.approvers.in_words())))
         }
         Work::Parallel(parallel) => (TaskKind::Other, at_once(parallel)),
         Work::Wait(wait) => (TaskKind::Other, waits(wait)),

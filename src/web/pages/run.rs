@@ -29,8 +29,12 @@ pub struct Run {
     /// `/runs/9001/live?after=<seq>`. None: the run is over, and nothing will change.
     pub live_href: Option<String>,
     pub replay_href: String,
+    /// What if another version had been used. None: this user may not see protocols.
+    pub what_if_href: Option<String>,
     /// The log page of this run. None: this user may not see it.
     pub log_href: Option<String>,
+    /// `/acts/runs/9001/bundle`. None: this user may not have it.
+    pub bundle_href: Option<String>,
     pub status: Status,
     /// One sentence: what happens now, or how it ended.
     pub sentence: String,
@@ -59,6 +63,8 @@ pub struct Run {
     pub earlier: Option<u64>,
     pub entries: Vec<Entry>,
     pub payload: Vec<Fact>,
+    /// What was erased, or is asked to be, in a sentence each.
+    pub redactions: Vec<Origin>,
     pub acts: Acts,
 }
 

@@ -9,14 +9,14 @@ use crate::audit::chain::Stored;
 use crate::audit::entry::open;
 use crate::engine::ids::StepPath;
 use crate::engine::protocol::Protocol;
-use crate::store::runs::recorded;
+use crate::store::runs::veiled;
 use serde_json::Value;
 
 mod agency;
 pub mod events;
 
 /// Which entries there are, for the filter of the log page: type and words. Those of runs first.
-pub const KINDS: [(&str, &str); 55] = [
+pub const KINDS: &[(&str, &str)] = &[
     ("run.queued", "A run was started"),
     ("run.admitted", "There was room for a run"),
     ("step.started", "A step began"),
@@ -47,6 +47,7 @@ pub const KINDS: [(&str, &str); 55] = [
     ("run.ending", "A run began to end"),
     ("run.value_set", "A value was changed"),
     ("run.migrated", "A run was moved to another version"),
+    ("run.marked", "What another run brought back is sealed"),
     ("override.filed", "An override was filed"),
     ("override.decided", "An override was decided"),
     ("run.closed", "A run ended"),
@@ -56,6 +57,16 @@ pub const KINDS: [(&str, &str); 55] = [
     ("access.refused", "Something was not permitted"),
     ("command.refused", "An act was refused"),
     ("log.exported", "The log was exported"),
+    ("bundle.made", "A run's evidence was taken out"),
+    ("key.added", "A key was added"),
+    ("key.rotated", "The log's key was changed"),
+    ("instance.started", "HMS-ACT was started"),
+    ("instance.stopped", "HMS-ACT was stopped"),
+    ("sealed.read", "Sealed values were read"),
+    ("redaction.filed", "An erasure was asked for"),
+    ("redaction.approved", "Values were erased"),
+    ("redaction.rejected", "An erasure was refused"),
+    ("log.export_ended", "An export of the log ended"),
     ("protocol.created", "A protocol was written"),
     ("protocol.version_saved", "A protocol was changed"),
     ("action.saved", "An action was saved"),
@@ -70,6 +81,7 @@ pub const KINDS: [(&str, &str); 55] = [
     ("schedule.missed", "Scheduled times were missed"),
     ("schedule.skipped", "A scheduled run was left out"),
     ("schedule.refused", "A scheduled run could not start"),
+    ("run.what_if", "Another version was asked about a run"),
     ("work.refused", "A worker's answer was refused"),
     ("callback.refused", "A callback was refused"),
 ];
@@ -85,7 +97,7 @@ pub enum Depth {
 
 /// An entry as it is shown. `protocol` is that of the entry's run; without it steps go by their ids.
 pub fn entry(stored: &Stored, protocol: Option<&Protocol>, depth: Depth) -> Entry {
-    let run_event = if stored.run_id == 0 { None } else { recorded(stored).ok() };
+    let run_event = if stored.run_id == 0 { None } else { veiled(stored).ok() };
     let (sentence, status) = match &run_event {
         Some(recorded) => {
             (events::of_event(recorded, stored.run_id, protocol), events::status_of(&recorded.event.kind))
@@ -127,7 +139,10 @@ pub fn label(protocol: Option<&Protocol>, step: &StepPath) -> String {
 
 /// The detail of an entry, without how the request came in: that is for the export.
 fn detail(stored: &Stored) -> Value {
-    let Ok(opened) = open(&stored.leaf, stored.beside.as_ref()) else { return Value::Null };
+    let Ok(mut opened) = open(&stored.leaf, stored.beside.as_ref()) else { return Value::Null };
+    if opened.veil(stored.disclosures.as_deref().unwrap_or_default()).is_err() {
+        return Value::Null;
+    }
     let mut detail = opened.detail;
     if let Value::Object(map) = &mut detail {
         map.shift_remove("via");

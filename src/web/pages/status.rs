@@ -1,6 +1,6 @@
 //! Statuses in plain words. `partials/status.html` alone turns one into icon, word and colour.
 
-use crate::engine::state::{Choice, RunStatus};
+use crate::engine::state::{Choice, RunStatus, StepStatus};
 
 /// The look of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +88,19 @@ impl Status {
         }
     }
 
+    /// A step's, where it is told in one word.
+    pub fn of_step(status: StepStatus) -> Status {
+        match status {
+            StepStatus::Pending => Status::not_started(),
+            StepStatus::Running => Status::running(),
+            StepStatus::Waiting => Status::waiting_on("something"),
+            StepStatus::Done => Status::done(),
+            StepStatus::Failed => Status::failed(),
+            StepStatus::Skipped => Status::skipped(),
+            StepStatus::Cancelled => Status::cancelled(),
+        }
+    }
+
     /// A run on its way to an end that is not completion.
     pub fn ending(outcome: RunStatus) -> Status {
         let word = match outcome {
@@ -130,6 +143,11 @@ impl Status {
     /// A step whose effect was undone.
     pub fn taken_back() -> Status {
         Status::new(StatusKind::Ended, "Taken back")
+    }
+
+    /// A sealed value that is gone for good.
+    pub fn erased() -> Status {
+        Status::new(StatusKind::Ended, "Erased")
     }
 
     /// An override whose values the run went on with.

@@ -6,8 +6,8 @@ use super::moment::Moment;
 use super::status::Status;
 use askama::Template;
 
-/// Forms, each with `csrf`: `POST /users` (`name`, `role`, `password`), `POST /users/{name}/role` (`role`),
-/// `POST /users/{name}/password` (`password`),
+/// Forms, each with `csrf`: `POST /users` (`name`, `role`, `groups`, `password`), `POST /users/{name}/role` (`role`),
+/// `POST /users/{name}/groups` (`groups`), `POST /users/{name}/password` (`password`),
 /// `POST /users/{name}/disable` and `POST /users/{name}/enable`.
 #[derive(Template)]
 #[template(path = "users.html")]
@@ -23,6 +23,8 @@ pub struct UserRow {
     pub role_word: String,
     /// To change it.
     pub roles: Vec<Choice>,
+    /// With commas between them.
+    pub groups: String,
     pub enabled: bool,
     pub since: Moment,
     /// The viewer: who changes their own role or switches themselves off is locked out.
@@ -40,4 +42,5 @@ impl UserRow {
 pub struct NewUser {
     pub name: String,
     pub roles: Vec<Choice>,
+    pub groups: String,
 }

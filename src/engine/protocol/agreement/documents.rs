@@ -27,6 +27,8 @@ pub fn heads() -> Vec<Value> {
             "missed": "run_once", "overlap": "wait"}}),
         json!({"concurrency": {"key": "${payload.office}", "limit": 3}}),
         json!({"concurrency": {"key": "all", "limit": 1.0, "when_full": "refuse"}}),
+        json!({"redact": []}),
+        json!({"redact": ["payload.applicant.ssn", {"path": "payload.parties.*.born", "exemption": "b(6)"}]}),
     ]
 }
 
@@ -58,6 +60,10 @@ fn own(kind: &'static str, parts: Vec<Value>) -> BoxedStrategy<Value> {
         .prop_map(move |parts| {
             let mut task = json!({"id": "", "type": kind});
             parts.into_iter().for_each(|part| merge(&mut task, part));
+            // Beside slots there is no quorum.
+            if task["approvers"].is_object() {
+                task.as_object_mut().expect("a task").remove("quorum");
+            }
             task
         })
         .boxed()
@@ -123,6 +129,11 @@ pub fn hitl_parts() -> Vec<Value> {
     vec![
         json!({"approvers": "admin", "quorum": 2}),
         json!({"approvers": ["ada", "b.c@d", "supervisor"], "four_eyes": false}),
+        json!({"approvers": "group:legal", "quorum": 3}),
+        json!({"approvers": ["ada", "group:a.b_c", "admin"], "due_minutes": 5, "escalate_to": ["group:heads"]}),
+        json!({"approvers": {"slots": [{"name": "legal", "approvers": "group:legal"},
+            {"name": "security", "approvers": ["group:security", "ada"], "count": 2.0}]}}),
+        json!({"approvers": {"slots": [{"name": "x", "approvers": ["ada", "bob"], "count": 2}]}}),
         json!({"form": {"type": "object", "properties": {"amount": {"type": "number"}}}}),
         json!({"due_minutes": 60, "remind_minutes": 10, "escalate_to": "admin"}),
         json!({"max_minutes": 60, "on_timeout": "escalate", "escalate_to": ["admin"]}),

@@ -2,23 +2,20 @@
 
 use super::super::reader::Reader;
 use super::super::{Approvers, Hitl, OnReject};
+use super::approvers::{approvers, people};
 use super::json_schema;
 use super::task::Siblings;
 use serde_json::Value;
 
-/// What an approval may name as a role; every other name is a user.
-const DECIDING_ROLES: [&str; 2] = ["supervisor", "admin"];
-/// Roles whose holders may not decide anything.
-const OTHER_ROLES: [&str; 2] = ["staff", "auditor"];
 /// The most people that may have to agree.
-const MAX_QUORUM: u32 = 100;
+pub(super) const MAX_QUORUM: u32 = 100;
 /// The most times that work may be sent back.
 const MAX_RETURNS: u32 = 100;
 const DEFAULT_RETURNS: u32 = 3;
 
 pub(super) fn hitl(reader: &mut Reader<'_>, siblings: &Siblings<'_>) -> Hitl {
-    let approvers = approvers(reader, "approvers")
-        .unwrap_or_else(|| Approvers { roles: vec!["supervisor".to_owned()], users: Vec::new() });
+    let approvers = approvers(reader)
+        .unwrap_or_else(|| Approvers { roles: vec!["supervisor".to_owned()], ..Approvers::default() });
     let on_reject = reader.choice("on_reject", &[("end", OnReject::End), ("continue", OnReject::Continue)]);
     let returns_to = returns_to(reader, siblings);
     Hitl {
@@ -35,52 +32,19 @@ pub(super) fn hitl(reader: &mut Reader<'_>, siblings: &Siblings<'_>) -> Hitl {
     }
 }
 
-/// Who is named: roles and users. None where nobody is, or nobody who could decide.
-fn approvers(reader: &mut Reader<'_>, field: &'static str) -> Option<Approvers> {
-    let names: Vec<&str> = match reader.value(field)? {
-        Value::String(name) => vec![name],
-        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_string) => {
-            items.iter().filter_map(Value::as_str).collect()
-        }
-        _ => {
-            reader.problem(field, "must be a role or a user's name, or a list of them.");
-            return None;
-        }
-    };
-    let before = reader.problems.len();
-    for (index, name) in names.iter().enumerate() {
-        if OTHER_ROLES.contains(name) {
-            let message = format!(
-                "the role `{name}` may not decide, so nobody ever could. Name `supervisor`, `admin` or a user."
-            );
-            reader.problem(field, message);
-        } else if !is_user_name(name) {
-            let message = format!("`{name}` is neither a role (supervisor, admin) nor a user's name.");
-            reader.problem(field, message);
-        } else if names[..index].contains(name) {
-            reader.problem(field, format!("`{name}` is named twice. Name each once."));
-        }
-    }
-    if reader.problems.len() > before {
-        return None;
-    }
-    let (roles, users) =
-        names.into_iter().map(str::to_owned).partition(|name| DECIDING_ROLES.contains(&name.as_str()));
-    Some(Approvers { roles, users })
-}
-
-/// The same rule as the users table.
-fn is_user_name(name: &str) -> bool {
-    let mut letters = name.chars();
-    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-    name.len() <= 64
-        && letters.next().is_some_and(plain)
-        && letters.all(|letter| plain(letter) || matches!(letter, '.' | '_' | '@' | '-'))
-}
-
 fn quorum(reader: &mut Reader<'_>, approvers: &Approvers) -> u32 {
-    let Some(quorum) = reader.whole("quorum", 1..=MAX_QUORUM) else { return 1 };
-    if approvers.roles.is_empty() && quorum as usize > approvers.users.len() {
+    let quorum = reader.whole("quorum", 1..=MAX_QUORUM);
+    if reader.value("approvers").is_some_and(Value::is_object) {
+        if reader.has("quorum") {
+            let message = "stands beside slots, which say themselves how many must approve. Remove it, and give \
+                           slots a `count`.";
+            reader.problem("quorum", message);
+        }
+        return approvers.seats().max(1);
+    }
+    let Some(quorum) = quorum else { return 1 };
+    let anybody = approvers.roles.len() + approvers.groups.len() > 0;
+    if !anybody && quorum as usize > approvers.users.len() {
         let message = format!(
             "asks for {quorum} who agree, and `approvers` names only {}. Name more, name a role, or lower it.",
             approvers.users.len()
@@ -102,7 +66,7 @@ fn form(reader: &mut Reader<'_>) -> Option<Value> {
 }
 
 fn escalate_to(reader: &mut Reader<'_>) -> Option<Approvers> {
-    let named = approvers(reader, "escalate_to");
+    let named = people(reader, "escalate_to", "a list of them");
     let escalates = reader.value("on_timeout").and_then(Value::as_str) == Some("escalate");
     if reader.has("escalate_to") && !reader.has("due_minutes") && !escalates {
         let message =

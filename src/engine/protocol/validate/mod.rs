@@ -3,10 +3,12 @@
 //! One file a part of the language. What is wrong with one field says the part that reads it; what holds between
 //! tasks (names that are taken) is `names`.
 
+mod approvers;
 mod call;
 mod group;
 mod hitl;
 mod names;
+mod redact;
 mod schedule;
 mod task;
 #[cfg(test)]
@@ -23,8 +25,6 @@ use std::sync::Arc;
 
 /// The longest text that may hold expressions where no list or object may.
 const MAX_TEMPLATE: usize = 2_000;
-/// Parts of the language that this version does not run; saying so is kinder than "unknown field".
-const LATER_FIELDS: [&str; 1] = ["redact"];
 /// The only JSON Schema that is read.
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -39,17 +39,16 @@ pub(super) fn protocol(document: &Value) -> Result<Protocol, Vec<Problem>> {
     let input = json_schema(&mut reader, "input");
     let schedule = schedule::schedule(&mut reader, input.as_ref());
     let concurrency = schedule::concurrency(&mut reader);
+    let marked = redact::marks(&mut reader);
     let (tasks, names) = tasks(&mut reader);
     names.refuse_taken_inputs(input.as_ref(), schedule.as_ref(), &mut reader);
-    let problems = reader.finish(|field| {
-        let later = LATER_FIELDS.contains(&field);
-        later.then(|| format!("`{field}` is not part of this version of HMS-ACT yet. Remove it."))
-    });
+    let problems = reader.finish(|_| None);
     if !problems.is_empty() {
         return Err(problems);
     }
+    let redact = redact::with_groups(marked, &tasks);
     let places = place::places(&tasks, names.paths());
-    Ok(Protocol { name, description, input, schedule, concurrency, tasks, places })
+    Ok(Protocol { name, description, input, schedule, concurrency, redact, tasks, places })
 }
 
 /// What the expressions of a list of tasks see, and how deep the list is.

@@ -24,11 +24,14 @@ struct Approval {
     title: String,
     status: ApprovalStatus,
     protocol_name: String,
-    /// Who may decide: a role or a user, or several.
+    /// Who may decide: `{"roles", "users", "groups", "slots"}`, the last two where there are any. With slots, they
+    /// alone say who may.
     #[schema(value_type = Value)]
     approvers: (),
     /// How many different people must approve.
     quorum: i32,
+    /// How far each slot has come; empty where there are none.
+    slots: Vec<SlotStanding>,
     /// Who approved so far, while more are needed.
     votes: Vec<Vote>,
     /// Whoever started the run may not decide.
@@ -54,10 +57,24 @@ struct Approval {
     form: Option<()>,
 }
 
+/// One of several slots, each of which needs people of its own.
+#[derive(ToSchema)]
+struct SlotStanding {
+    #[schema(example = "legal")]
+    name: String,
+    /// How many people must approve for it.
+    needed: i64,
+    /// Who does. Whoever fits several slots may move when somebody comes who fits only one.
+    approved_by: Vec<String>,
+}
+
 /// One of several approvals that are needed.
 #[derive(ToSchema)]
 struct Vote {
     by: String,
+    /// The slot that it fills now; null where there are none.
+    #[schema(required)]
+    slot: Option<String>,
     at: DateTime<Utc>,
     #[schema(required)]
     reason: Option<String>,
@@ -112,6 +129,8 @@ struct Standing {
     votes: i64,
     /// How many are needed.
     quorum: i64,
+    /// How far each slot has come, where there are slots.
+    slots: Option<Vec<SlotStanding>>,
 }
 
 #[derive(ToSchema)]

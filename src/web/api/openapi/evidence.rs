@@ -5,7 +5,19 @@ use super::log::TAG;
 use crate::auth::policy::Permission;
 
 pub fn calls() -> Vec<Call> {
-    vec![checkpoint(), tile(), key()]
+    vec![bundle(), checkpoint(), tile(), key()]
+}
+
+fn bundle() -> Call {
+    get("/acts/runs/{id}/bundle", "getBundle", "Get a run's evidence in one file")
+        .about(
+            "Its entries, the proof that each stands in the signed log, a report for people, and how to check all of it \
+             with other software. Byte for byte the same while the run is. Making one is an entry in the log.",
+        )
+        .needs(Permission::ReadLog)
+        .path_number("id", "The run.")
+        .answer_text("The bundle.", &[("application/zip", "A zip file; its README.txt describes each file.")])
+        .tag(TAG)
 }
 
 fn checkpoint() -> Call {

@@ -47,7 +47,9 @@ pub fn calls() -> Vec<Call> {
 
 fn csv() -> Call {
     let columns = "A header line, then one entry a line (RFC 4180): run_id, seq, t, actor, type, step, attempt, \
-                   status, checksum, detail, prev, hash. Cells that a spreadsheet would execute are defused.";
+                   status, checksum, detail, prev, hash, stream. New columns are added at the end. Lines end in CR \
+                   LF. `detail` is the entry's own JSON. A cell that a spreadsheet would execute begins with an \
+                   apostrophe. With `after` there is no header line and no byte order mark.";
     filters(get("/acts/log.csv", "exportLogAsCsv", "Export the log as CSV"))
         .query_flag("bom", "Begin with a byte order mark, by which some spreadsheets know UTF-8.")
         .answer_text("The entries that fit, oldest first.", &[("text/csv", columns)])
@@ -66,7 +68,12 @@ fn ndjson() -> Call {
 
 fn filters(draft: Draft) -> Draft {
     draft
-        .about("Streamed. The export is itself an entry in the log. A stream that breaks off is not whole.")
+        .about("Streamed. The export is an entry in the log, and so is how it ended. A stream that breaks off is not whole.")
+        .about(
+            "To go on with one that broke off, ask for the same again with `to` as the header `Act-Log-To` said (the \
+             header `Link`, `rel=\"self\"`, is that address) and with `after` as the last whole line that you have, \
+             and put what comes behind it.",
+        )
         .needs(Permission::ReadLog)
         .query_number("run_id", "Only entries of this run; 0: those that belong to none.")
         .query_text("actor", "Only what this user did.")
@@ -74,5 +81,11 @@ fn filters(draft: Draft) -> Draft {
         .query_text("type", "Only entries of this type, for example `step.failed`.")
         .query_text("status", "Only entries with this status.")
         .query_span("entries written")
-        .query_text("q", "Only entries with this text.")
+        .query_text("q", "Only entries with this text, in capital or small letters.")
+        .query_text(
+            "search",
+            "What stands in the search box of the page: `actor: step: status: type: run: from: to:` and text; quotes \
+             keep a phrase together. An entry must fit it and the other parameters.",
+        )
+        .query_text("after", "Only entries behind this one: RUN.SEQ, for example 9001.5; of run 0 RUN.STREAM.SEQ.")
 }

@@ -19,6 +19,8 @@ mod problem;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod protocols;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod redactions;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod registry;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod run_acts;
@@ -30,6 +32,8 @@ mod schedules;
 mod service;
 #[cfg(test)]
 mod tests;
+#[expect(dead_code, reason = "shapes: only their descriptions are used")]
+mod what_if;
 #[expect(dead_code, reason = "shapes: only their descriptions are used")]
 mod work;
 
@@ -51,11 +55,12 @@ const ABOUT: &str = "Start a run of a protocol, watch it, decide what waits for 
     RFC 3339, in UTC. Lists give `next`, a cursor for the following page, and a `Link` header; filters combine. \
     Unknown fields and unknown query parameters are refused, so that a misspelt one is never passed over.";
 
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     (runs::TAG, "One execution of one version of a protocol."),
     (approvals::TAG, "What waits for a person's decision."),
     (events::TAG, "What happened outside, for the steps that wait for it."),
     (overrides::TAG, "An official stops or changes a run in flight, and another decides."),
+    (redactions::TAG, "One person asks that something sealed is erased for good, and another decides."),
     (protocols::TAG, "Versioned lists of tasks."),
     (registry::TAG, "What a step may call: actions are services, agents are AI models."),
     (work::TAG, "Doing what steps ask for, from outside."),
@@ -74,9 +79,11 @@ fn document() -> OpenApi {
     let calls = [
         runs::calls(),
         run_acts::calls(),
+        what_if::calls(),
         approvals::calls(),
         events::calls(),
         overrides::calls(),
+        redactions::calls(),
         protocols::calls(),
         schedules::calls(),
         registry::calls(),

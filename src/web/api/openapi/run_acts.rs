@@ -11,7 +11,7 @@ const NUMBER: &str = "The run's number.";
 const TOO_LATE: &str = "It makes no sense now: the body says why, and how the run stands.";
 
 #[derive(ToSchema)]
-struct Reason {
+pub struct Reason {
     /// Why. It is written into the log.
     #[schema(min_length = 1, max_length = 4000)]
     reason: String,

@@ -115,6 +115,9 @@ struct CallBack {
     /// Of a step that failed: what went wrong, for people.
     #[schema(min_length = 1, max_length = 4000)]
     error: Option<String>,
+    /// Of a step that failed: another attempt may succeed. There is one if the task has `retry` and attempts left.
+    #[schema(default = false)]
+    retryable: Option<bool>,
 }
 
 #[derive(ToSchema)]
@@ -183,13 +186,15 @@ fn fail() -> Call {
 fn call_back() -> Call {
     post("/acts/runs/{id}/steps/{step}/callback", "callBack", "Report the end of a step that was taken on with 202")
         .about("For the service that a step called, at the address that came in `Act-Callback-Url`. The first report \
-                ends the step, whichever of its attempts it answers; also one that comes before the 202.")
+                ends the step, whichever of its attempts it answers; also one that comes before the 202. A failure is \
+                final, unless it says that it is `retryable` and the task has `retry` and attempts left: then the step \
+                is called again, and the same address takes the next report.")
         .open()
         .path_number("id", "The run's number.")
         .path_text("step", "The step's path.")
         .query_text("token", "The step's token: bound to run, step and round.")
         .body::<CallBack>(json!({"status": "done", "result": {"receipt": "R-17"}}))
-        .answer::<CallbackTaken>(200, "The step has ended.", &[])
+        .answer::<CallbackTaken>(200, "The report counts: the step has ended, or is tried again.", &[])
         .problem(403)
         .problem_as::<TooLate>(409, "The step is over, or the run is: nothing was changed.")
         .problem(503)

@@ -4,10 +4,11 @@ use super::rows::approval_status;
 use super::run_acts::reason_problem;
 use super::sent::{Form, Sent};
 use super::visit::{Visit, id, page, page_with, see_other};
-use crate::auth::policy::Principal;
+use crate::auth::policy::{Permission, Principal};
 use crate::engine::command::Rejection;
 use crate::engine::ids::{ApprovalId, StepPath};
 use crate::engine::protocol::{Hitl, OnReject, Work};
+use crate::engine::redact;
 use crate::engine::state::{Choice, Payload, Run, RunStatus, StepStatus};
 use crate::store::approvals::ApprovalRow;
 use crate::web::acts;
@@ -185,7 +186,12 @@ impl Page {
         (returns < hitl.max_returns && !step.reopened).then(|| place.task.label())
     }
 
-    fn form(&self, typed: &Typed) -> AnswerForm {
+    /// Whether the viewer's approval still counts.
+    fn counts(&self, who: &Principal) -> bool {
+        approvers::not_needed(who, &self.row).is_none()
+    }
+
+    fn form(&self, who: &Principal, typed: &Typed) -> AnswerForm {
         let missing = usize::try_from(self.row.quorum).unwrap_or(1).saturating_sub(self.row.voters().count());
         let goes_on = self.hitl().is_some_and(|hitl| hitl.on_reject == OnReject::Continue);
         let questions = if typed.questions.is_empty() { self.questions() } else { typed.questions.clone() };
@@ -193,11 +199,11 @@ impl Page {
             decision: typed.decision.clone(),
             reason: typed.reason.clone(),
             returns_to: self.returns_to(),
-            approve: match missing {
+            approve: self.counts(who).then(|| match missing {
                 0 | 1 => "the run goes on".to_owned(),
                 2 => "one more person must approve too".to_owned(),
                 more => format!("{} more people must approve too", more - 1),
-            },
+            }),
             reject: if goes_on { "the run goes on, and knows of it" } else { "the run stops here" }
                 .to_owned(),
             fields: questions.into_iter().map(|question| question.field).collect(),
@@ -255,6 +261,9 @@ impl Page {
     /// What there is to know about the question itself.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        if self.row.status == "approved" {
+            notes.extend(approvers::slots_in_words(&self.row.approvers(), &self.row.filled()));
+        }
         let path = StepPath::from_log(&self.row.step);
         if let Some((step, approval)) =
             self.run.steps.get(&path).and_then(|step| Some((step, step.approval.as_ref()?)))
@@ -276,10 +285,16 @@ impl Page {
     }
 
     async fn view(self, visit: &Visit, typed: Typed) -> Result<Approval, AppError> {
-        let (notes, answer) = (self.notes(), self.answer(&visit.who));
-        let answer = answer.unwrap_or_else(|| Answer::Open(self.form(&typed)));
+        let (mut notes, answer) = (self.notes(), self.answer(&visit.who));
+        let not_needed = approvers::not_needed(&visit.who, &self.row).filter(|_| answer.is_none());
+        notes.extend(
+            not_needed
+                .map(|why| format!("{why} You may still reject it, if you see that it must not go on.")),
+        );
+        let answer = answer.unwrap_or_else(|| Answer::Open(self.form(&visit.who, &typed)));
         let Page { row, run } = self;
         let found = plan::evidence(&run, &StepPath::from_log(&row.step));
+        let sealed = redact::is_marked(&run) && visit.may(Permission::ReadSealed);
         let others = found.others.into_iter().map(|(title, facts)| Evidence { title, facts });
         Ok(Approval {
             chrome: visit.chrome(&row.title, "/approvals").await?,
@@ -297,6 +312,7 @@ impl Page {
             application: found.application,
             letter: found.letter,
             evidence: others.collect(),
+            sealed_href: sealed.then(|| format!("/runs/{}/sealed", row.run_id)),
             notes,
             votes: votes(&row),
             answer,
@@ -307,12 +323,15 @@ impl Page {
 
 /// Who approved so far, while more are needed.
 fn votes(row: &ApprovalRow) -> Vec<Vote> {
+    let filled = row.filled();
     let votes = row.votes.as_array().into_iter().flatten().filter(|_| row.status == "pending");
     let vote = |vote: &Value| {
         let text = |key: &str| vote[key].as_str().unwrap_or_default().to_owned();
         let at = DateTime::parse_from_rfc3339(vote["at"].as_str()?).ok()?;
         let form = if vote["form"].is_null() { Vec::new() } else { facts::short(&vote["form"]) };
-        Some(Vote { by: text("by"), at: Moment::new(at.to_utc()), reason: text("reason"), form })
+        let slot = filled.iter().find(|filled| vote["by"] == filled.by.as_str());
+        let slot = slot.map(|filled| filled.slot.clone());
+        Some(Vote { by: text("by"), slot, at: Moment::new(at.to_utc()), reason: text("reason"), form })
     };
     votes.filter_map(vote).collect()
 }

@@ -67,11 +67,13 @@ fn is_html(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|value| value.starts_with("text/html"))
 }
 
-/// Streams, and the addresses of the API that nothing there answers.
+/// Streams, what is drawn into a page that is there already, and the addresses of the API that nothing there answers.
 fn is_for_programs(req: &HttpRequest) -> bool {
     let accepts = req.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
     let of_the_api = |path: &str| path == "/acts" || path.starts_with("/acts/") || path.starts_with("/hitl/");
-    accepts.contains("text/event-stream") || accepts == "application/json" || of_the_api(req.path())
+    let is_fragment = req.path().ends_with("/replay/moment");
+    let for_a_script = accepts.contains("text/event-stream") || accepts == "application/json" || is_fragment;
+    for_a_script || of_the_api(req.path())
 }
 
 /// Where to sign in, and the page to come back to: a form that was sent is not sent again by itself.

@@ -5,7 +5,7 @@ use super::sent::{Form, Sent};
 use super::visit::{Visit, id, page, page_with, see_other};
 use crate::auth::policy::Permission;
 use crate::engine::decide::migrate::{Mapped as Found, Preview as Move};
-use crate::engine::state::{Run, StepStatus};
+use crate::engine::state::Run;
 use crate::store::protocols;
 use crate::web::acts;
 use crate::web::pages::acts::reason;
@@ -148,19 +148,10 @@ fn view(run: &Run, version: &str, found: &Move, asked: &Asked) -> Preview {
 }
 
 fn mapped(run: &Run, found: &Found) -> Mapped {
-    let status = match found.status {
-        StepStatus::Pending => Status::not_started(),
-        StepStatus::Running => Status::running(),
-        StepStatus::Waiting => Status::waiting_on("something"),
-        StepStatus::Done => Status::done(),
-        StepStatus::Failed => Status::failed(),
-        StepStatus::Skipped => Status::skipped(),
-        StepStatus::Cancelled => Status::cancelled(),
-    };
     let becomes = match (&found.problem, &found.maps_to) {
         (Some(problem), _) => problem.clone(),
         (None, Some(_)) => "Stays as it is.".to_owned(),
         (None, None) => "It has no counterpart.".to_owned(),
     };
-    Mapped { step: plan::label(run, &found.step), status, becomes }
+    Mapped { step: plan::label(run, &found.step), status: Status::of_step(found.status), becomes }
 }

@@ -6,6 +6,7 @@ use super::sent::Sent;
 use crate::auth::policy::{Permission, Principal, Resource, allow};
 use crate::engine::ids::StepPath;
 use crate::engine::protocol::{Protocol, Task, Work};
+use crate::engine::redact;
 use crate::engine::state::{Run, RunStatus, Step, Waits};
 use crate::web::pages::acts::{ActForm, ActPage, Acts, one_of, text};
 use crate::web::pages::forms::Choice;
@@ -55,6 +56,18 @@ pub fn offers(run: &Run, who: &Principal, back: Option<&Back>) -> Acts {
             "migrate",
             "Move it to another version of its protocol",
             "You see what would happen before anything does.",
+        ),
+        page(
+            redact::is_marked(run) && may(Permission::ReadSealed),
+            "sealed",
+            "Show sealed values",
+            "You say why you need them. That you read them is kept in the activity log.",
+        ),
+        page(
+            redact::is_marked(run) && run.status.is_final() && may(Permission::Redact),
+            "redaction",
+            "Ask that a sealed value is erased",
+            "Somebody else decides. Once erased it is gone for good; the log and its proofs stay as they are.",
         ),
         page(again, "rerun", "Run it once more", "What was done already is taken over, not done twice."),
     ];
@@ -146,7 +159,7 @@ fn begun(run: &Run) -> impl Iterator<Item = (&StepPath, &Step)> {
 fn may_pass(run: &Run, who: &Principal, task: &Task) -> bool {
     let inside = |protocol: &Protocol, id: &str| id == task.id || protocol.is_around(&task.id, id);
     let barred = |work: &Work| match work {
-        Work::Hitl(hitl) => approvers::bar(who, &hitl.approvers, hitl.four_eyes, &run.started_by).is_some(),
+        Work::Hitl(hitl) => !approvers::may_pass(who, &hitl.approvers, hitl.four_eyes, &run.started_by),
         Work::Script(_) | Work::Agent(_) | Work::Parallel(_) | Work::Wait(_) | Work::Protocol(_) => false,
     };
     if !task.is_group() {

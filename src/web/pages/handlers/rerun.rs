@@ -8,7 +8,7 @@ use crate::auth::policy::Permission;
 use crate::engine::event::EventKind;
 use crate::engine::state::{Payload, Run};
 use crate::store::error::StoreError;
-use crate::store::runs::recorded;
+use crate::store::runs::veiled;
 use crate::store::{log, protocols};
 use crate::web::acts;
 use crate::web::pages::acts::reason;
@@ -67,7 +67,7 @@ struct Draft {
     latest: i32,
     /// None: the latest version has no input schema.
     questions: Option<Vec<Question>>,
-    /// None: the payload is more than rows can hold, and stays as it was.
+    /// None: the payload is more than rows can hold, or sealed, and stays as it was.
     pairs: Option<Vec<Pair>>,
     reason: String,
     reason_error: Option<String>,
@@ -87,14 +87,20 @@ impl Draft {
             let Some(row) = protocols::get(connection, protocol_id)? else { return Ok(None) };
             let protocol = scheduler.protocols().get(connection, row.id, row.latest_version)?;
             let first = log::of_run(connection, of.0, 0, 1)?;
-            let given = first.first().map(recorded).transpose()?.map(|first| first.event.kind);
+            let first = first.first();
+            let sealed = first.is_some_and(|first| first.disclosures.iter().flatten().next().is_some());
+            let given = first.map(veiled).transpose()?.map(|first| first.event.kind);
             let Some(EventKind::RunQueued { payload, .. }) = given else {
                 return Err(StoreError::Corrupt(format!("run {of} does not begin with its queueing")));
             };
-            Ok(Some((row.latest_version, protocol, payload)))
+            Ok(Some((row.latest_version, protocol, payload, sealed)))
         });
         let gone = || AppError::NotFound(format!("The protocol of run {id} is gone."));
-        let (latest, protocol, given) = found.await?.ok_or_else(gone)?;
+        let (latest, protocol, given, sealed) = found.await?.ok_or_else(gone)?;
+        if sealed {
+            let (questions, pairs) = (None, None);
+            return Ok(Draft { run, latest, questions, pairs, reason: String::new(), reason_error: None });
+        }
         let questions = input_form::questions(protocol.input.as_ref()).map(|mut questions| {
             questions.iter_mut().for_each(|question| filled(question, &given));
             questions

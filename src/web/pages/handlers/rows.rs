@@ -73,9 +73,12 @@ pub fn approvals(
 ) -> Result<Vec<ApprovalRow>, StoreError> {
     let mut finished = Vec::with_capacity(rows.len());
     for row in rows {
-        let run = scheduler.load(connection, RunId(row.run_id))?.map(|loaded| loaded.run);
+        let run = scheduler.load_shown(connection, RunId(row.run_id))?;
         let pending = row.status == "pending";
-        let barred = approvers::bar(who, &row.approvers(), row.four_eyes, &row.run_starter);
+        let barred = approvers::bar(who, &row.approvers(), row.four_eyes, &row.run_starter)
+            .or_else(|| approvers::not_needed(who, &row));
+        let filled = row.filled();
+        let slots = approvers::slots_in_words(&row.approvers(), &filled).filter(|_| !filled.is_empty());
         finished.push(ApprovalRow {
             href: format!("/approvals/{}", row.id),
             run_number: row.run_id.to_string(),
@@ -87,6 +90,7 @@ pub fn approvals(
             due: row.due_at.map(Moment::new),
             overdue: pending && row.due_at.is_some_and(|due| due < Utc::now()),
             barred: barred.filter(|_| pending),
+            slots: slots.filter(|_| pending),
             decided: row.decided_by.zip(row.decided_at.map(Moment::new)),
             title: row.title,
             protocol: row.protocol_name,
@@ -99,7 +103,7 @@ pub fn approvals(
 /// Where an approval stands.
 pub fn approval_status(row: &StoredApproval) -> Status {
     match row.status.as_str() {
-        "pending" => Status::waiting_for(&row.approvers().in_words()),
+        "pending" => Status::waiting_for(&row.missing().in_words()),
         "approved" => Status::approved(),
         "rejected" => Status::rejected(),
         "returned" => Status::sent_back(),

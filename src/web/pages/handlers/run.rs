@@ -1,6 +1,7 @@
 //! `/runs/{id}`: the run, and its stream.
 
 use super::offers::{self, Back};
+use super::redactions as redaction;
 use super::sent::{Sent, address};
 use super::visit::{Visit, id, page};
 use crate::audit::chain::Stored;
@@ -8,10 +9,12 @@ use crate::auth::policy::{Permission, Principal, Resource, allow};
 use crate::engine::apply::pinned;
 use crate::engine::command::Actor;
 use crate::engine::ids::{RunId, StepPath};
+use crate::engine::redact;
 use crate::engine::state::Run;
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::log;
+use crate::store::redactions::{self, RedactionFilter};
 use crate::store::runs::recorded;
 use crate::web::acts;
 use crate::web::live::{self, Frame, Live};
@@ -30,6 +33,8 @@ use chrono::Utc;
 
 /// Entries on the page; the replay has them all.
 const LATEST: u64 = 200;
+/// Requests to erase something that are told on the page.
+const MOST_REDACTIONS: i64 = 100;
 
 /// `GET /runs/{id}`.
 ///
@@ -42,7 +47,7 @@ pub async fn show(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
 }
 
 /// The group that the address asks for, alone.
-fn focus(query: &Sent) -> Result<Option<Focus>, AppError> {
+pub(super) fn focus(query: &Sent) -> Result<Option<Focus>, AppError> {
     let Some(group) = query.filled("group") else { return Ok(None) };
     let wrong = |what: &str| AppError::BadRequest(format!("The address names a {what} that there is not."));
     let state =
@@ -71,13 +76,13 @@ pub async fn live(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
         let known = *seen;
         async move {
             let drawn = read(&site, move |connection, site| {
-                let Some(loaded) = site.scheduler.load(connection, run)? else { return Ok(None) };
-                let (version, over) = (loaded.run.version, loaded.run.status.is_final());
+                let Some(run) = site.scheduler.load_shown(connection, run)? else { return Ok(None) };
+                let (version, over) = (run.version, run.status.is_final());
                 if version <= known {
                     return Ok(Some((version, over, None)));
                 }
                 let asked = Asked { focus, back: None };
-                let view = view(connection, &who, chrome, &loaded.run, &asked)?;
+                let view = view(connection, &who, chrome, &run, &asked)?;
                 Ok(Some((version, over, Some(view))))
             })
             .await?;
@@ -111,8 +116,8 @@ pub async fn draw(visit: &Visit, run: RunId, asked: Asked) -> Result<View, AppEr
     let chrome = visit.chrome(&format!("Run {run}"), "/runs").await?;
     let who = visit.who.clone();
     let drawn = read(&visit.site, move |connection, site| {
-        let Some(loaded) = site.scheduler.load(connection, run)? else { return Ok(None) };
-        view(connection, &who, chrome, &loaded.run, &asked).map(Some)
+        let Some(run) = site.scheduler.load_shown(connection, run)? else { return Ok(None) };
+        view(connection, &who, chrome, &run, &asked).map(Some)
     });
     drawn.await?.ok_or_else(|| AppError::NotFound(format!("There is no run {run}.")))
 }
@@ -141,7 +146,9 @@ fn view(
         version: version.clone(),
         live_href: open.then(|| live_href(run, focus)),
         replay_href: format!("/runs/{}/replay", run.id),
+        what_if_href: may(Permission::ReadProtocols).then(|| format!("/runs/{}/what-if", run.id)),
         log_href: may(Permission::ReadLog).then(|| format!("/log?run_id={}", run.id)),
+        bundle_href: may(Permission::ReadLog).then(|| format!("/acts/runs/{}/bundle", run.id)),
         status: plan::status(run),
         sentence: plan::sentence(run, &known),
         origins: origins(run, &known),
@@ -162,8 +169,25 @@ fn view(
             .map(|entry| sentences::entry(entry, Some(&run.protocol), Depth::Brief))
             .collect(),
         payload: facts::short_map(&run.payload),
+        redactions: redactions(connection, run, may(Permission::ReadRedactions))?,
         acts: offers::offers(run, who, asked.back.as_ref()),
     })
+}
+
+/// What was erased of the run, when, by whom and why; and what is asked to be.
+fn redactions(connection: &mut Connection, run: &Run, may_see: bool) -> Result<Vec<Origin>, StoreError> {
+    if !redact::is_marked(run) {
+        return Ok(Vec::new());
+    }
+    let filter = RedactionFilter { run_id: Some(run.id.0), ..RedactionFilter::default() };
+    let mut rows = redactions::list(connection, &filter, None, MOST_REDACTIONS)?;
+    rows.reverse();
+    let told = rows.into_iter().map(|row| Origin {
+        sentence: redaction::sentence(&row),
+        link: may_see
+            .then(|| Link { href: format!("/redactions/{}", row.id), text: "See the request".to_owned() }),
+    });
+    Ok(told.collect())
 }
 
 fn live_href(run: &Run, focus: Option<&Focus>) -> String {
@@ -179,7 +203,7 @@ fn live_href(run: &Run, focus: Option<&Focus>) -> String {
 }
 
 /// The latest entries, oldest first.
-fn latest(connection: &mut Connection, run: &Run) -> Result<Vec<Stored>, StoreError> {
+pub(super) fn latest(connection: &mut Connection, run: &Run) -> Result<Vec<Stored>, StoreError> {
     let after = run.version.saturating_sub(LATEST) as i64;
     let mut stored = log::of_run(connection, run.id.0, after, LATEST as i64)?;
     // What was committed since the run was read belongs to the next state of the page.
@@ -188,7 +212,7 @@ fn latest(connection: &mut Connection, run: &Run) -> Result<Vec<Stored>, StoreEr
 }
 
 /// What the log tells that the run's state does not.
-fn known(connection: &mut Connection, run: &Run, latest: &[Stored]) -> Result<Known, StoreError> {
+pub(super) fn known(connection: &mut Connection, run: &Run, latest: &[Stored]) -> Result<Known, StoreError> {
     let people = || latest.iter().rev().filter(|entry| entry.actor != Actor::system().name);
     let paused = latest.iter().rev().find(|entry| entry.type_name == "run.paused");
     let skipped = people().filter(|entry| entry.type_name == "step.skipped");
@@ -197,6 +221,7 @@ fn known(connection: &mut Connection, run: &Run, latest: &[Stored]) -> Result<Kn
         paused_by: paused.map(|entry| entry.actor.clone()).filter(|actor| *actor != Actor::system().name),
         skipped_by: skipped_by.collect(),
         began_with: began_with(connection, run, latest)?,
+        moment: None,
     })
 }
 

@@ -34,7 +34,8 @@ pub async fn create(
     visit.permit(Permission::ManageUsers).await?;
     let Some(role) = Role::parse(&sent.text("role")) else { return Err(no_role()) };
     let (name, password) = (sent.text("name"), sent.raw("password").to_owned());
-    match people::create(&visit.site, &doors, &visit.who, name, role, password).await {
+    let groups = groups(&sent);
+    match people::create(&visit.site, &doors, &visit.who, name, role, groups, password).await {
         Ok(user) => {
             visit.notice(true, format!("The user {} is added.", user.name));
             Ok(see_other("/users"))
@@ -55,6 +56,28 @@ pub async fn set_role(
     let Some(role) = Role::parse(&sent.text("role")) else { return Err(no_role()) };
     let user = people::set_role(&visit.site, &visit.who, path.into_inner(), role).await?;
     done(&visit, &format!("{} is now {}.", user.name, role_word(role)))
+}
+
+/// `POST /users/{name}/groups`.
+///
+/// # Errors
+/// 403, 404. Problems come back with the page.
+pub async fn set_groups(
+    visit: Visit,
+    path: web::Path<String>,
+    Form(sent): Form,
+) -> Result<HttpResponse, AppError> {
+    match people::set_groups(&visit.site, &visit.who, path.into_inner(), groups(&sent)).await {
+        Ok(user) => done(&visit, &format!("The groups of {} are changed.", user.name)),
+        Err(error) => refused(&visit, None, error).await,
+    }
+}
+
+/// Names with commas or spaces between them.
+fn groups(sent: &Sent) -> Vec<String> {
+    let typed = sent.text("groups");
+    let names = typed.split(|letter: char| letter == ',' || letter.is_whitespace());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// `POST /users/{name}/password`.
@@ -117,7 +140,11 @@ async fn view(visit: &Visit, typed: Option<&Sent>, problems: Vec<Problem>) -> Re
     let role = typed.map(|sent| sent.text("role")).unwrap_or_default();
     Ok(Users {
         rows: found.into_iter().map(|user| row(user, &visit.who.user)).collect(),
-        form: NewUser { name: typed.map(|sent| sent.text("name")).unwrap_or_default(), roles: roles(&role) },
+        form: NewUser {
+            name: typed.map(|sent| sent.text("name")).unwrap_or_default(),
+            roles: roles(&role),
+            groups: typed.map(|sent| sent.text("groups")).unwrap_or_default(),
+        },
         problems,
         chrome: visit.chrome("Users", "/users").await?,
     })
@@ -127,6 +154,7 @@ fn row(user: User, me: &str) -> UserRow {
     UserRow {
         role_word: Role::parse(&user.role).map_or(user.role.clone(), |role| role_word(role).to_owned()),
         roles: roles(&user.role),
+        groups: user.groups.join(", "),
         enabled: user.disabled_at.is_none(),
         since: Moment::new(user.created_at),
         me: user.name == me,

@@ -9,7 +9,7 @@ use crate::store::overrides::{self, OverrideFilter, OverrideStatus};
 use crate::web::pages::chrome::{Chrome, NavItem, Notice};
 use crate::web::principal;
 use crate::web::problem::AppError;
-use crate::web::site::Site;
+use crate::web::site::{Site, actor};
 use actix_session::{Session, SessionExt};
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
@@ -23,12 +23,13 @@ use std::pin::Pin;
 const NOTICE: &str = "notice";
 
 /// The pages that the navigation leads to, with what one must hold to be shown the way.
-const PLACES: [(&str, &str, Permission); 10] = [
+const PLACES: [(&str, &str, Permission); 11] = [
     ("/", "Home", Permission::ReadRun),
     ("/runs", "Runs", Permission::ReadRun),
     ("/approvals", "Approvals", Permission::ReadApprovals),
     ("/overrides", "Overrides", Permission::ReadOverrides),
     ("/log", "Activity log", Permission::ReadLog),
+    ("/redactions", "Erasures", Permission::ReadRedactions),
     ("/protocols", "Protocols", Permission::ReadProtocols),
     ("/schedules", "Schedules", Permission::ReadProtocols),
     ("/actions", "Actions", Permission::ReadActions),
@@ -78,10 +79,9 @@ impl Visit {
 
     /// What the viewer may decide now.
     pub fn decidable(&self) -> ApprovalFilter {
-        let roles = self.who.role.holds().iter().map(|role| role.as_str().to_owned()).collect();
         ApprovalFilter {
             statuses: vec!["pending".to_owned()],
-            decidable_by: Some((self.who.user.clone(), roles)),
+            decidable_by: Some(actor(&self.who)),
             ..ApprovalFilter::default()
         }
     }

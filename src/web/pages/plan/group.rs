@@ -8,7 +8,7 @@ use super::steps::{Around, Drawing, Room, id};
 use super::{counted, thousands};
 use crate::engine::ids::StepPath;
 use crate::engine::protocol::{Join, Parallel, Task};
-use crate::engine::state::{Group as State, Run, Step, StepStatus};
+use crate::engine::state::{Group as State, Step, StepStatus};
 use crate::web::pages::status::Status;
 use crate::web::pages::steps::{Group, Link, Share, Step as View, StepList};
 use serde_json::Value;
@@ -46,7 +46,7 @@ pub fn draw(
     };
     let mut group = Group { sentence: sentence(parallel, step, state), ..Group::default() };
     if room == Room::Scarce {
-        group.all = Some(all_of(drawing.run, path, state.branches as usize));
+        group.all = Some(all_of(drawing, path, state.branches as usize));
         view.group = Some(group);
         return;
     }
@@ -58,14 +58,14 @@ pub fn draw(
     let chosen = focus.and_then(|focus| focus.state);
     let rows = Rows::of(&buckets, focus);
     let paged = focus.is_some() || rows.places.len() < buckets.len();
-    group.shares = shares(drawing.run, path, &buckets, chosen, paged);
+    group.shares = shares(drawing, path, &buckets, chosen, paged);
     if focus.is_none() && rows.places.len() < buckets.len() {
         group.shown =
             Some(format!("Here are the first {}, those to look at before the others.", rows.places.len()));
-        group.all = Some(all_of(drawing.run, path, buckets.len()));
+        group.all = Some(all_of(drawing, path, buckets.len()));
     }
     if let Some(focus) = focus {
-        let page = |page: usize| href(drawing.run, path, chosen, page);
+        let page = |page: usize| href(drawing, path, chosen, page);
         group.shown = Some(rows.in_words(chosen));
         group.previous = (focus.page > 1).then(|| page(rows.page - 1));
         group.next = rows.more.then(|| page(rows.page + 1));
@@ -108,7 +108,11 @@ fn sentence(parallel: &Parallel, step: &Step, state: &State) -> String {
         0 => String::new(),
         failed => format!(", {} failed", thousands(failed as usize)),
     };
-    format!("{said}. So far {} succeeded{failed}.", thousands(state.succeeded as usize))
+    let fruitless = match state.fruitless {
+        0 => String::new(),
+        none => format!(", {} did nothing", thousands(none as usize)),
+    };
+    format!("{said}. So far {} succeeded{failed}{fruitless}.", thousands(state.succeeded as usize))
 }
 
 /// "3 branches, and all of them must succeed"
@@ -229,7 +233,13 @@ impl Rows {
     }
 }
 
-fn shares(run: &Run, path: &StepPath, buckets: &[Bucket], chosen: Option<Bucket>, paged: bool) -> Vec<Share> {
+fn shares(
+    drawing: &Drawing<'_>,
+    path: &StepPath,
+    buckets: &[Bucket],
+    chosen: Option<Bucket>,
+    paged: bool,
+) -> Vec<Share> {
     let count = |bucket| buckets.iter().filter(|other| **other == bucket).count();
     let present: Vec<(Bucket, usize)> = Bucket::ALL
         .into_iter()
@@ -241,13 +251,13 @@ fn shares(run: &Run, path: &StepPath, buckets: &[Bucket], chosen: Option<Bucket>
     let share = |((bucket, count), width): ((Bucket, usize), usize)| {
         let begins = from;
         from += width;
-        let over = run.status.is_final() && bucket == Bucket::Todo;
+        let over = drawing.run.status.is_final() && bucket == Bucket::Todo;
         Share {
             status: if over { Status::not_reached() } else { bucket.status() },
             count: thousands(count),
             from: begins,
             width,
-            href: paged.then(|| href(run, path, Some(bucket), 1)),
+            href: paged.then(|| href(drawing, path, Some(bucket), 1)),
             current: chosen == Some(bucket),
         }
     };
@@ -266,18 +276,21 @@ fn widths(counts: &[usize]) -> Vec<usize> {
     widths
 }
 
-fn all_of(run: &Run, path: &StepPath, branches: usize) -> Link {
-    Link { href: href(run, path, None, 1), text: format!("All {}", thousands(branches)) }
+fn all_of(drawing: &Drawing<'_>, path: &StepPath, branches: usize) -> Link {
+    Link { href: href(drawing, path, None, 1), text: format!("All {}", thousands(branches)) }
 }
 
-/// `/runs/9001?group=checks&state=failed&page=2`
-fn href(run: &Run, path: &StepPath, state: Option<Bucket>, page: usize) -> String {
+/// `/runs/9001?group=checks&state=failed&page=2`; of a moment of its recording, `/runs/9001/replay?at=17&group=checks`.
+fn href(drawing: &Drawing<'_>, path: &StepPath, state: Option<Bucket>, page: usize) -> String {
     let page = page.to_string();
-    let mut pairs = vec![("group", path.as_str())];
+    let moment = drawing.known.moment.map(|moment| moment.to_string());
+    let mut pairs: Vec<(&str, &str)> = moment.as_deref().map(|moment| ("at", moment)).into_iter().collect();
+    pairs.push(("group", path.as_str()));
     pairs.extend(state.map(|state| ("state", state.slug())));
     if page != "1" {
         pairs.push(("page", &page));
     }
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-    format!("/runs/{}?{query}", run.id)
+    let place = if moment.is_some() { "/replay" } else { "" };
+    format!("/runs/{}{place}?{query}", drawing.run.id)
 }

@@ -33,6 +33,8 @@ pub struct Known {
     pub skipped_by: HashMap<String, String>,
     /// The version of the protocol that it began with, where it is another now.
     pub began_with: Option<i32>,
+    /// The moment of its recording that is drawn, by the entry before it. None: the present.
+    pub moment: Option<u64>,
 }
 
 /// How many steps a sentence names before it counts the others.
@@ -143,7 +145,7 @@ fn waiting(run: &Run) -> String {
 fn wait_sentence(label: &str, step: &Step) -> String {
     match (&step.waits, &step.approval) {
         (Some(Waits::Approval) | None, Some(approval)) => {
-            format!("{label} waits for {} to decide.", approval.approvers.in_words())
+            format!("{label} waits for {} to decide.", approval.missing().in_words())
         }
         (Some(Waits::Retry { at }), _) => {
             format!("{label} failed and is tried again at {}.", Moment::new(*at).text)
@@ -208,7 +210,7 @@ pub fn stalled(run: &Run) -> Option<String> {
     let limit = run.protocol.task(path).and_then(|task| task.max_time);
     let than = limit.map_or("its time limit".to_owned(), |limit| format!("its {}", duration(limit)));
     let then = match (&step.approval, &step.waits) {
-        (Some(approval), _) => format!("Remind {}, or cancel the run.", approval.approvers.in_words()),
+        (Some(approval), _) => format!("Remind {}, or cancel the run.", approval.missing().in_words()),
         (None, Some(Waits::Worker)) => "See whether the workers are running, or cancel the run.".to_owned(),
         (None, Some(Waits::Event { .. })) => "Ask whoever reports that event, or cancel the run.".to_owned(),
         _ => "Ask the operators of the service that it calls, or cancel the run.".to_owned(),
@@ -221,7 +223,7 @@ pub fn waits_for(run: &Run) -> Option<String> {
     let waiting = run.open_steps().filter_map(|(_, step)| step.approval.as_ref());
     let mut names: Vec<String> = Vec::new();
     for approval in waiting {
-        let name = approval.approvers.in_words();
+        let name = approval.missing().in_words();
         if !names.contains(&name) {
             names.push(name);
         }

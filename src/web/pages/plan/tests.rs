@@ -87,6 +87,8 @@ fn approvals_of_several_people_count_them() {
         reason: None,
         form: None,
         as_role: "supervisor".to_owned(),
+        fits: Vec::new(),
+        filled: Vec::new(),
         via: None,
     };
     let story = story(tasks).asks("sign", 5, 2).then("sam", Some("sign"), 1, voted);

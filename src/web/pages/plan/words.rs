@@ -41,7 +41,7 @@ pub fn status(step: &Step) -> Status {
         StepStatus::Pending => Status::not_started(),
         StepStatus::Running => Status::running(),
         StepStatus::Waiting => match (&step.approval, &step.waits) {
-            (Some(approval), _) => Status::waiting_for(&approval.approvers.in_words()),
+            (Some(approval), _) => Status::waiting_for(&approval.missing().in_words()),
             (None, Some(waits)) => waiting(waits),
             (None, None) => Status::waiting_on("another service"),
         },
@@ -113,6 +113,9 @@ fn of_approval(run: &Run, task: &Task, approval: &Approval) -> Vec<String> {
 
 /// `1 of 2 approvals so far: sam.` None: one is enough.
 pub fn so_far(approval: &Approval) -> Option<String> {
+    if !approval.approvers.slots.is_empty() {
+        return approvers::slots_in_words(&approval.approvers, &approval.filled);
+    }
     if approval.quorum < 2 {
         return None;
     }
@@ -132,9 +135,15 @@ fn of_done(run: &Run, task: &Task, path: &StepPath, step: &Step) -> Vec<String> 
     let approval = step.approval.as_ref();
     if let Some(decision) = approval.and_then(|approval| approval.decision.as_ref()) {
         said.push(decided(decision));
+        let slots = approval.and_then(|approval| {
+            approvers::slots_in_words(&approval.approvers, &approval.filled)
+                .filter(|_| decision.choice == Choice::Approve)
+        });
         let others = approval.into_iter().flat_map(|approval| &approval.votes);
         let others: Vec<&str> = others.map(|vote| vote.by.as_str()).filter(|by| *by != decision.by).collect();
-        if !others.is_empty() {
+        if let Some(slots) = slots {
+            said.push(slots);
+        } else if !others.is_empty() {
             said.push(format!("Approved by {} before.", others.join(", ")));
         }
     }

@@ -5,7 +5,10 @@ use crate::web::pages::actions::{Actions, TargetForm, TargetRow};
 use crate::web::pages::agents::Agents;
 use crate::web::pages::error::ErrorPage;
 use crate::web::pages::forms::{Choice, Problem};
-use crate::web::pages::log::{Entry, Log, LogFilter, LogRow, RunLink};
+use crate::web::pages::log::{
+    DayField, Entry, Hint, Log, LogFilter, LogRow, Qualifier, RunLink, SearchedBack, Verified,
+};
+use crate::web::pages::log_entry::{Column, LogEntry, Others, Proof};
 use crate::web::pages::protocol::{Editor, Protocol, Task, TaskKind, TaskList, Version};
 use crate::web::pages::protocols::{ProtocolNew, ProtocolRow, Protocols};
 use crate::web::pages::status::Status;
@@ -20,6 +23,8 @@ pub fn pages() -> Vec<Page> {
     );
     vec![
         ("log", draw(&log())),
+        ("log_entry", draw(&log_entry(true))),
+        ("log_entry_unsigned", draw(&log_entry(false))),
         ("protocols", draw(&protocols())),
         ("protocol_editor", draw(&protocol(true))),
         ("protocol_read", draw(&protocol(false))),
@@ -36,6 +41,7 @@ pub fn pages() -> Vec<Page> {
 
 fn log() -> Log {
     let row = |seq: u64, run: bool, sentence: &str, who: &str, status: Option<Status>| LogRow {
+        href: format!("/log/9001/{seq}"),
         run: run.then(|| RunLink { href: "/runs/9001".to_owned(), number: "9001".to_owned() }),
         entry: Entry {
             seq,
@@ -52,6 +58,7 @@ fn log() -> Log {
         filter: LogFilter {
             run_id: "9001".to_owned(),
             q: HOSTILE.to_owned(),
+            to: DayField { value: "2026-11-22T14:00:00Z".to_owned(), is_time: true },
             types: vec![Choice::new("run.started", "A run was started", false)],
             statuses: vec![Choice::new("done", "Done", true)],
             ..LogFilter::default()
@@ -68,11 +75,72 @@ fn log() -> Log {
             ),
             row(3, false, "supervisor signed in.", HOSTILE, None),
         ],
+        verified: Some(Verified {
+            size: "1,204".to_owned(),
+            signed_at: at(3),
+            href: "/acts/log/checkpoint".to_owned(),
+        }),
+        search: format!("run:9001 {HOSTILE}"),
+        search_errors: vec!["There is no actr: to look by. Did you mean actor:?".to_owned()],
+        qualifiers: vec![Qualifier { word: "actor:".to_owned(), about: "who did it".to_owned() }],
+        hints: vec![Hint {
+            missing: "status faild".to_owned(),
+            term: "status:failed".to_owned(),
+            href: "/log?search=status%3Afailed".to_owned(),
+        }],
         count: "1,204 entries".to_owned(),
-        csv_href: "/acts/log.csv?run_id=9001&status=done".to_owned(),
+        exact_count: Some("1204".to_owned()),
+        csv_href: "/acts/log.csv?search=run%3A9001".to_owned(),
+        bom_href: "/acts/log.csv?search=run%3A9001&bom=1".to_owned(),
+        ndjson_href: "/acts/log.ndjson?search=run%3A9001".to_owned(),
+        searched_back: Some(SearchedBack { to: at(1), further_href: "/log?cursor=1.2.3.4".to_owned() }),
         filtered: true,
         first: None,
         next: Some("/log?cursor=abc".to_owned()),
+    }
+}
+
+fn log_entry(signed: bool) -> LogEntry {
+    let hash = || "5f".repeat(32);
+    let column = |name: &str, value: &str, others: Option<&str>| Column {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        href: others.map(|text| Others { href: "/log?search=actor%3Aada".to_owned(), text: text.to_owned() }),
+    };
+    LogEntry {
+        chrome: chrome("Entry 5 of run 9001", "Auditor", "/log"),
+        verified: None,
+        title: "Entry 5 of run 9001".to_owned(),
+        log_href: signed.then(|| "/log".to_owned()),
+        run: Some(RunLink { href: "/runs/9001".to_owned(), number: "9001".to_owned() }),
+        entry: Entry {
+            seq: 5,
+            t: at(5),
+            sentence: "Supervisor sign-off waits for a supervisor.".to_owned(),
+            who: HOSTILE.to_owned(),
+            step: Some("Supervisor sign-off".to_owned()),
+            status: Some(Status::waiting_for("a supervisor")),
+            facts: Vec::new(),
+        },
+        columns: vec![column("actor", HOSTILE, Some("What else they did")), column("step", "none", None)],
+        pretty: format!("{{\n  \"actor\": \"{HOSTILE}\"\n}}"),
+        raw: HOSTILE.to_owned(),
+        raw_href: "/log/9001/0/5/leaf.json".to_owned(),
+        bytes: "612".to_owned(),
+        leaf_hash: hash(),
+        hash_holds: signed,
+        prev_hash: Some(hash()),
+        link_holds: Some(signed),
+        prev_href: Some("/log/9001/4".to_owned()),
+        next_href: signed.then(|| "/log/9001/6".to_owned()),
+        checksum: Some(hash()),
+        has_beside: true,
+        proof: signed.then(|| Proof {
+            index: "4".to_owned(),
+            tree_size: "1,204".to_owned(),
+            path: vec![hash(), hash()],
+            root: hash(),
+        }),
     }
 }
 
@@ -242,6 +310,7 @@ fn users() -> Users {
         name: name.to_owned(),
         role_word: role.to_owned(),
         roles: roles(role),
+        groups: if name == "staff" { "legal, security".to_owned() } else { String::new() },
         enabled,
         since: at(0),
         me: name == "admin",
@@ -253,7 +322,7 @@ fn users() -> Users {
             row("staff", "Staff", true),
             row("j.long-name.of-a-department@agency.example", "Auditor", false),
         ],
-        form: NewUser { name: HOSTILE.to_owned(), roles: roles("Staff") },
+        form: NewUser { name: HOSTILE.to_owned(), roles: roles("Staff"), groups: HOSTILE.to_owned() },
         problems: Vec::new(),
     }
 }

@@ -17,7 +17,7 @@ pub fn pages() -> Vec<Page> {
         decision: "return".to_owned(),
         reason: String::new(),
         returns_to: Some(HOSTILE.to_owned()),
-        approve: "one more person must approve too".to_owned(),
+        approve: Some("one more person must approve too".to_owned()),
         reject: "the run stops here".to_owned(),
         fields: vec![amount],
     });
@@ -65,6 +65,7 @@ fn approval(answer: Answer, risk: RiskLevel) -> Approval {
         assessment: Some(assessment(risk)),
         application: facts::of(&application()),
         letter: Some(LETTER.to_owned()),
+        sealed_href: Some("/runs/9001/sealed".to_owned()),
         evidence: vec![Evidence {
             title: "What the fee check found".to_owned(),
             facts: facts::of(&json!({"fee": "paid", "amount": 120})),
@@ -77,7 +78,13 @@ fn approval(answer: Answer, risk: RiskLevel) -> Approval {
 
 fn vote() -> Vote {
     let form = facts::of(&json!({"amount": 120}));
-    Vote { by: "sam".to_owned(), at: at(30), reason: HOSTILE.to_owned(), form }
+    Vote {
+        by: "sam".to_owned(),
+        slot: Some("legal".to_owned()),
+        at: at(30),
+        reason: HOSTILE.to_owned(),
+        form,
+    }
 }
 
 pub(super) fn approval_rows() -> Vec<ApprovalRow> {
@@ -95,6 +102,7 @@ pub(super) fn approval_rows() -> Vec<ApprovalRow> {
         due: Some(at(172_800)),
         overdue: index == 2,
         barred: (index == 1).then(|| "You started this run, so somebody else must decide.".to_owned()),
+        slots: (index == 2).then(|| "Approved for legal by sam; waits for security.".to_owned()),
         decided: Some(("supervisor".to_owned(), at(900))),
     };
     [RiskLevel::High, RiskLevel::Low, RiskLevel::Medium].into_iter().enumerate().map(row).collect()

@@ -9,6 +9,7 @@ mod approvals;
 mod lists;
 mod markup;
 mod overrides;
+mod redactions;
 mod run;
 mod situations;
 pub mod story;
@@ -33,6 +34,7 @@ fn pages() -> Vec<Page> {
         situations::pages(),
         approvals::pages(),
         overrides::pages(),
+        redactions::pages(),
         admin::pages(),
     ]
     .concat()
@@ -56,6 +58,7 @@ fn chrome(title: &str, role: &str, current: &str) -> Chrome {
         ("/approvals", "Approvals", "Supervisor Admin"),
         ("/overrides", "Overrides", "Supervisor Admin"),
         ("/log", "Activity log", "Auditor Admin"),
+        ("/redactions", "Erasures", "Supervisor Auditor Admin"),
         ("/protocols", "Protocols", "all"),
         ("/schedules", "Schedules", "all"),
         ("/actions", "Actions", "Admin"),

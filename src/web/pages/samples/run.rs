@@ -7,10 +7,11 @@ use crate::web::pages::assessment::RiskLevel;
 use crate::web::pages::facts;
 use crate::web::pages::forms::Choice;
 use crate::web::pages::log::Entry;
-use crate::web::pages::replay::Replay;
+use crate::web::pages::replay::{Entries, Mark, Replay, Scene};
 use crate::web::pages::run::{DecisionLink, Origin, Run};
 use crate::web::pages::status::Status;
 use crate::web::pages::steps::{Link, Step, StepList};
+use crate::web::pages::what_if::{Answer, Row, WhatIf};
 use serde_json::json;
 
 pub fn pages() -> Vec<Page> {
@@ -19,6 +20,8 @@ pub fn pages() -> Vec<Page> {
         ("run_queued", draw(&run_queued())),
         ("run_failed", draw(&run_failed())),
         ("replay", draw(&replay())),
+        ("replay_entries", draw(&replay_entries())),
+        ("what_if", draw(&what_if())),
     ]
 }
 
@@ -44,6 +47,7 @@ pub(super) fn run_waiting() -> Run {
     Run {
         chrome: chrome("Run 9001", "Supervisor", "/runs"),
         log_href: Some("/log?run_id=9001".to_owned()),
+        bundle_href: Some("/acts/runs/9001/bundle".to_owned()),
         status: Status::waiting_for("a supervisor"),
         sentence: "Supervisor sign-off waits for a supervisor to approve or reject.".to_owned(),
         stalled: Some("Supervisor sign-off has taken longer than its 2,880 minutes. Remind a supervisor, or cancel the run.".to_owned()),
@@ -54,6 +58,10 @@ pub(super) fn run_waiting() -> Run {
         earlier: Some(4_321),
         entries: entries(),
         payload: facts::of(&application()),
+        redactions: vec![Origin {
+            sentence: "payload.applicant.ssn was erased.".to_owned(),
+            link: Some(Link { href: "/redactions/4".to_owned(), text: "See the request".to_owned() }),
+        }],
         acts: acts(),
         ..run_queued()
     }
@@ -71,7 +79,9 @@ pub(super) fn run_queued() -> Run {
         version: "1".to_owned(),
         live_href: Some("/runs/9001/live?after=1".to_owned()),
         replay_href: "/runs/9001/replay".to_owned(),
+        what_if_href: Some("/runs/9001/what-if".to_owned()),
         log_href: None,
+        bundle_href: None,
         status: Status::starting(),
         sentence: "The first step is about to begin.".to_owned(),
         stalled: None,
@@ -91,6 +101,7 @@ pub(super) fn run_queued() -> Run {
         undone: StepList::default(),
         entries: entries().into_iter().take(1).collect(),
         payload: facts::of(&json!({"license_id": 123})),
+        redactions: Vec::new(),
         earlier: None,
         acts: Acts { forms: vec![cancel()], pages: Vec::new() },
     }
@@ -121,17 +132,97 @@ fn run_failed() -> Run {
 }
 
 fn replay() -> Replay {
+    let run = run_waiting();
+    let mut entries = entries();
+    let href = |at: u64| format!("/runs/9001/replay?at={at}");
+    let mark = |seq: u64, status: Status, place: &str| Mark {
+        href: href(seq),
+        seq,
+        t: at(seq as i64 * 3),
+        status,
+        sentence: format!("Supervisor decided: {HOSTILE}."),
+        place: place.to_owned(),
+    };
     Replay {
         chrome: chrome("Replay of run 9001", "Auditor", "/runs"),
         run_number: "9001".to_owned(),
         run_href: "/runs/9001".to_owned(),
+        protocol: "Export licence renewal".to_owned(),
+        summary: "5 entries over 12 s".to_owned(),
+        entries_href: "/runs/9001/replay/entries".to_owned(),
+        what_if_href: Some("/runs/9001/what-if".to_owned()),
+        fragment_href: "/runs/9001/replay/moment?group=checks".to_owned(),
+        kept: vec![("group".to_owned(), HOSTILE.to_owned())],
+        marks: vec![mark(2, Status::sent_back(), "25.0"), mark(4, Status::failed(), "80.0")],
+        more_marks: Some("There are more: the list of every entry has them all.".to_owned()),
+        scene: Scene {
+            seq: 3,
+            count: 5,
+            entry: entries.remove(2),
+            idle: Some("3 h 0 min nothing happened.".to_owned()),
+            status: run.status,
+            sentence: run.sentence,
+            steps: run.steps,
+            whole_href: None,
+            undone: StepList::default(),
+            first: Some(href(1)),
+            previous: Some(href(2)),
+            next: Some(href(4)),
+            last: None,
+            present: true,
+            place: "50.0".to_owned(),
+            ahead: "3000 6000".to_owned(),
+        },
+    }
+}
+
+fn replay_entries() -> Entries {
+    Entries {
+        chrome: chrome("Entries of run 9001", "Auditor", "/runs"),
+        run_number: "9001".to_owned(),
+        replay_href: "/runs/9001/replay".to_owned(),
         protocol: "Export licence renewal".to_owned(),
         status: Status::waiting_for("a supervisor"),
         summary: "5 entries over 12 s".to_owned(),
         complete: false,
         entries: entries(),
         first: None,
-        next: Some("/runs/9001/replay?cursor=500".to_owned()),
+        next: Some("/runs/9001/replay/entries?cursor=500".to_owned()),
+    }
+}
+
+fn what_if() -> WhatIf {
+    let row = |step: &str, now: Option<Status>, differences: &[&str]| Row {
+        step: step.to_owned(),
+        then: Some(Status::done()),
+        unknown: now.is_none(),
+        now,
+        differences: differences.iter().map(|words| (*words).to_owned()).collect(),
+    };
+    WhatIf {
+        chrome: chrome("What if: run 9001", "Admin", "/runs"),
+        number: "9001".to_owned(),
+        protocol: "Export licence renewal".to_owned(),
+        from: "1".to_owned(),
+        versions: vec![
+            Choice::new("2", "Version 2", true),
+            Choice::new("1", "Version 1 (the run's own)", false),
+        ],
+        draft: Some(HOSTILE.to_owned()),
+        problems: Vec::new(),
+        answer: Some(Answer {
+            called: "version 2".to_owned(),
+            same: false,
+            sentences: vec!["The same until Draft the letter; then 2 differences.".to_owned()],
+            then: Status::completed(),
+            now: None,
+            rows: vec![
+                row("Draft the letter", Some(Status::done()), &[]),
+                row("Audit sync", None, &[HOSTILE]),
+            ],
+            more: Some("9,800 more steps do the same.".to_owned()),
+            of_run: Vec::new(),
+        }),
     }
 }
 

@@ -121,6 +121,8 @@ fn sent_back() -> Story {
         reason: None,
         form: None,
         as_role: "supervisor".to_owned(),
+        fits: Vec::new(),
+        filled: Vec::new(),
         via: None,
     };
     story(tasks)

@@ -29,6 +29,7 @@ pub fn story(tasks: Value) -> Story {
         parent: None,
         rerun_of: None,
         reason: None,
+        redact: Vec::new(),
         slot: None,
         via: None,
     };
@@ -77,7 +78,7 @@ impl Story {
         let opened = EventKind::ApprovalOpened {
             approval: ApprovalId(approval),
             title: "Approve".to_owned(),
-            approvers: Approvers { roles: vec!["supervisor".to_owned()], users: Vec::new() },
+            approvers: Approvers { roles: vec!["supervisor".to_owned()], ..Approvers::default() },
             quorum,
             four_eyes: true,
             due_at: None,
@@ -93,6 +94,7 @@ impl Story {
             reason: Some(reason.to_owned()),
             form: None,
             as_role: "supervisor".to_owned(),
+            filled: Vec::new(),
             via: None,
         };
         self.then(who, Some(step), 1, decided)

@@ -5,6 +5,7 @@ use crate::engine::command::Actor;
 use crate::engine::event::{EventKind, Recorded};
 use crate::engine::ids::StepPath;
 use crate::engine::protocol::{Approvers, Join, Protocol, Wait, Work};
+use crate::engine::seating::Filled;
 use crate::engine::state::{Choice, OverrideAction, OverrideChoice, RunStatus};
 use crate::web::pages::facts;
 use crate::web::pages::moment::Moment;
@@ -28,6 +29,7 @@ pub fn of_event(recorded: &Recorded, run: i64, protocol: Option<&Protocol>) -> S
         | EventKind::RunEnding { .. }
         | EventKind::ValueSet { .. }
         | EventKind::RunMigrated { .. }
+        | EventKind::RunMarked { .. }
         | EventKind::OverrideFiled { .. }
         | EventKind::OverrideDecided { .. }
         | EventKind::RunClosed { .. } => of_run(kind, who, run),
@@ -93,9 +95,10 @@ fn of_step(recorded: &Recorded, protocol: Option<&Protocol>, path: &StepPath) ->
         EventKind::GroupStarted { branches, join, items } => {
             format!("{step} began: {}", at_once(*branches, *join, items.is_some()))
         }
-        EventKind::GroupDone { succeeded, failed: 0 } => format!("{step} is done: {succeeded} succeeded."),
-        EventKind::GroupDone { succeeded, failed } => {
-            format!("{step} is done: {succeeded} succeeded, {failed} failed.")
+        EventKind::GroupDone { succeeded, failed, fruitless } => {
+            let failed = if *failed > 0 { format!(", {failed} failed") } else { String::new() };
+            let none = if *fruitless > 0 { format!(", {fruitless} did nothing") } else { String::new() };
+            format!("{step} is done: {succeeded} succeeded{failed}{none}.")
         }
         EventKind::WaitStarted { until: Some(until), .. } => format!("{step} waits until {}.", time(*until)),
         EventKind::WaitStarted { event, key, .. } => {
@@ -143,6 +146,9 @@ fn of_approval(recorded: &Recorded, protocol: Option<&Protocol>, path: &StepPath
         EventKind::ApprovalOpened { approvers, quorum, again, .. } => {
             let asked = if *again { " again, because a value was changed," } else { "" };
             match quorum {
+                _ if !approvers.slots.is_empty() => {
+                    format!("{step} waits{asked} for {}, each by its own people.", approvers.in_words())
+                }
                 1 => format!("{step} waits{asked} for {}.", approvers.in_words()),
                 more => {
                     format!("{step} waits{asked} for {more} approvals, each by {}.", approvers.in_words())
@@ -153,19 +159,29 @@ fn of_approval(recorded: &Recorded, protocol: Option<&Protocol>, path: &StepPath
         EventKind::ApprovalEscalated { approvers, .. } => {
             format!("{step} was not decided in time: {} may decide it now.", approvers.in_words())
         }
-        EventKind::ApprovalVoted { reason, .. } => {
-            format!("{who} approved {step}, and more approvals are needed{}", why(reason.as_deref()))
+        EventKind::ApprovalVoted { reason, filled, .. } => {
+            format!(
+                "{who} approved {step}{}, and more approvals are needed{}",
+                for_slot(filled, who),
+                why(reason.as_deref())
+            )
         }
-        EventKind::ApprovalDecided { decision, reason, .. } => {
+        EventKind::ApprovalDecided { decision, reason, filled, .. } => {
             let why = why(reason.as_deref());
             match decision {
-                Choice::Approve => format!("{who} approved {step}{why}"),
+                Choice::Approve => format!("{who} approved {step}{}{why}", for_slot(filled, who)),
                 Choice::Reject => format!("{who} rejected {step}{why}"),
                 Choice::Return => format!("{who} sent the work back at {step}{why}"),
             }
         }
         other => by_type(other),
     }
+}
+
+/// ` for legal`. Empty: there are no slots.
+fn for_slot(filled: &[Filled], who: &str) -> String {
+    let own = filled.iter().find(|filled| filled.by == who);
+    own.map_or_else(String::new, |filled| format!(" for {}", filled.slot))
 }
 
 fn of_run(kind: &EventKind, who: &str, run: i64) -> String {
@@ -186,6 +202,9 @@ fn of_run(kind: &EventKind, who: &str, run: i64) -> String {
         }
         EventKind::RunMigrated { to, reason, .. } => {
             format!("{who} moved the run to version {} of {}: {}", to.version, to.name, ended(reason))
+        }
+        EventKind::RunMarked { from, .. } => {
+            format!("What run {from} brought back is sealed, as it was there.")
         }
         EventKind::OverrideFiled { action, reason, .. } => {
             let what = wanted(*action);
@@ -339,6 +358,7 @@ pub fn status_of(kind: &EventKind) -> Option<Status> {
         | EventKind::CancelRequested { .. }
         | EventKind::ValueSet { .. }
         | EventKind::RunMigrated { .. }
+        | EventKind::RunMarked { .. }
         | EventKind::OverrideDecided { .. } => None,
     }
 }

@@ -118,8 +118,16 @@ fn groups_items_and_rounds_are_named() {
     check(began(2, Join::Any, items), "Checks began: 2 items, of which one must succeed.", "Running");
     check(began(5, Join::Number(2), None), "Checks began: 5 branches, of which 2 must succeed.", "Running");
     check(began(0, Join::All, Some(Vec::new())), "Checks began: there is nothing to do.", "Running");
-    check(EventKind::GroupDone { succeeded: 2, failed: 0 }, "Checks is done: 2 succeeded.", "Done");
-    check(EventKind::GroupDone { succeeded: 2, failed: 1 }, "Checks is done: 2 succeeded, 1 failed.", "Done");
+    check(
+        EventKind::GroupDone { succeeded: 2, failed: 0, fruitless: 0 },
+        "Checks is done: 2 succeeded.",
+        "Done",
+    );
+    check(
+        EventKind::GroupDone { succeeded: 2, failed: 1, fruitless: 1 },
+        "Checks is done: 2 succeeded, 1 failed, 1 did nothing.",
+        "Done",
+    );
     let done = || EventKind::StepDone { result: json!(1) };
     check_at(Some("checks#2[3]/fees"), done(), "Fees (item 4, round 2) is done.", Some("Done"));
     check_at(
@@ -182,7 +190,7 @@ fn what_is_taken_back_says_so() {
 
 #[test]
 fn decisions_name_who_took_them_and_why() {
-    let supervisors = || Approvers { roles: vec!["supervisor".to_owned()], users: Vec::new() };
+    let supervisors = || Approvers { roles: vec!["supervisor".to_owned()], ..Approvers::default() };
     let opened = |quorum, again| EventKind::ApprovalOpened {
         approval: ApprovalId(5),
         title: "Approve".to_owned(),
@@ -206,6 +214,8 @@ fn decisions_name_who_took_them_and_why() {
         reason: Some(why()),
         form: None,
         as_role: "supervisor".to_owned(),
+        fits: Vec::new(),
+        filled: Vec::new(),
         via: None,
     };
     check(voted, "ada approved Screen the parties, and more approvals are needed: look at it.", None);
@@ -215,6 +225,7 @@ fn decisions_name_who_took_them_and_why() {
         reason: reason.map(str::to_owned),
         form: None,
         as_role: "supervisor".to_owned(),
+        filled: Vec::new(),
         via: None,
     };
     let approve = decided(Choice::Approve, Some("All is well."));
@@ -237,6 +248,7 @@ fn queued() -> EventKind {
         parent: None,
         rerun_of: None,
         reason: None,
+        redact: Vec::new(),
         slot: None,
         via: None,
     }
@@ -354,6 +366,7 @@ fn stored(run_id: i64, type_name: &str, detail: Value) -> Stored {
         leaf: sealed.leaf,
         leaf_hash: sealed.hash.to_vec(),
         beside: sealed.beside,
+        disclosures: None,
     }
 }
 
@@ -365,7 +378,7 @@ fn what_the_agency_writes_is_told_too() {
     assert_eq!(entry.sentence, "ada was refused: the permission log:read was missing.");
     assert_eq!(entry.status.map(|status| status.word).as_deref(), Some("Refused"));
     assert!(entry.facts.iter().all(|fact| !fact.value.contains("192.0.2.7")));
-    for (type_name, _) in KINDS.iter().skip(33) {
+    for (type_name, _) in KINDS.iter().skip(34) {
         let sentence = of_agency(&stored(0, type_name, json!({"name": "x", "user": "bob", "version": 2})));
         assert!(sentence.contains("ada") && !sentence.contains(", by "), "{type_name}: {sentence}");
     }

@@ -81,7 +81,11 @@ fn an_approval_says_who_how_many_and_what_else() {
     };
     assert_eq!(
         hitl.approvers,
-        Approvers { roles: vec!["supervisor".to_owned()], users: vec!["ada".to_owned()] }
+        Approvers {
+            roles: vec!["supervisor".to_owned()],
+            users: vec!["ada".to_owned()],
+            ..Approvers::default()
+        }
     );
     assert_eq!((hitl.quorum, hitl.four_eyes, hitl.on_reject), (2, false, OnReject::Continue));
     assert_eq!((hitl.remind, hitl.returns_to, hitl.max_returns), (Some(TimeDelta::minutes(5)), None, 3));
@@ -139,6 +143,41 @@ fn roles_that_may_not_decide_are_no_approvers() {
         let expected: &[&str] = if accepted { &[] } else { &["$.tasks[0].approvers"] };
         assert_eq!(places, expected, "{document}");
     }
+}
+
+#[test]
+fn groups_and_slots_say_who_decides() {
+    let hitl = |approvers: Value| json!({"id": "a", "type": "hitl", "approvers": approvers});
+    let Work::Hitl(group) = work(hitl(json!(["group:legal", "ada", "admin"]))) else { panic!("an approval") };
+    assert_eq!((group.approvers.groups, group.approvers.users), (vec!["legal".into()], vec!["ada".into()]));
+    let slots = json!({"slots": [{"name": "legal", "approvers": "group:legal"},
+        {"name": "security", "approvers": ["group:security", "ada"], "count": 2}]});
+    let Work::Hitl(slots) = work(hitl(slots)) else { panic!("an approval") };
+    assert_eq!(slots.quorum, 3, "as many as the slots need together");
+    assert_eq!(slots.approvers.in_words(), "legal and 2 of security");
+
+    let slot = |name: &str, who: Value| json!({"name": name, "approvers": who});
+    let both = |first: Value, second: Value| json!({"slots": [first, second]});
+    for (approvers, place, words) in [
+        (json!("group:"), "approvers", "neither a role"),
+        (json!("group:Legal"), "approvers", "nor a group"),
+        (json!({"slots": []}), "approvers.slots", "1 to 20"),
+        (json!({}), "approvers.slots", "is missing"),
+        (json!({"slots": [{"name": "x"}]}), "approvers.slots[0].approvers", "is missing"),
+        (json!({"slots": [slot("x y", json!("ada"))]}), "approvers.slots[0].name", "letters, digits"),
+        (json!({"slots": [slot("x", json!("staff"))]}), "approvers.slots[0].approvers", "may not decide"),
+        (json!({"slots": ["group:legal"]}), "approvers.slots[0]", "must be a slot"),
+        (json!({"slots": [slot("x", json!("ada"))], "roles": []}), "approvers.roles", "not a field"),
+        (both(slot("x", json!("ada")), slot("x", json!("bob"))), "approvers.slots[1]", "named twice"),
+        (both(slot("x", json!("ada")), slot("y", json!(["ada"]))), "approvers", "nobody fills two"),
+    ] {
+        refused(tasks(json!([hitl(approvers)])), &format!("$.tasks[0].{place}"), words);
+    }
+    let beside =
+        json!({"id": "a", "type": "hitl", "quorum": 2, "approvers": {"slots": [slot("x", json!("admin"))]}});
+    refused(tasks(json!([beside])), "$.tasks[0].quorum", "Remove it");
+    let escalates = json!({"id": "a", "type": "hitl", "due_minutes": 1, "escalate_to": {"slots": []}});
+    refused(tasks(json!([escalates])), "$.tasks[0].escalate_to", "must be a role");
 }
 
 #[test]

@@ -81,13 +81,13 @@ fn a_protocol_that_is_not_an_object_is_refused() {
 }
 
 #[test]
-fn an_unknown_field_a_field_of_another_type_and_a_later_one_are_told_apart() {
-    let document = json!({"redact": [], "tasks": [
+fn an_unknown_field_and_a_field_of_another_type_are_told_apart() {
+    let document = json!({"colour": [], "tasks": [
         {"id": "a", "type": "script", "quorum": 2, "two words": 1, "ID": 1},
         {"id": "b", "type": "wait", "minutes": 1, "tasks": [], "with": {}}]});
     let found = problems(&document);
     for (path, words) in [
-        ("$.redact", "not part of this version"),
+        ("$.colour", "is not a field of this"),
         ("$.tasks[0].quorum", "is a field of `hitl` tasks, and this one is `script`"),
         ("$.tasks[0]['two words']", "is not a field of this"),
         ("$.tasks[0].ID", "use one of id, type"),
@@ -161,6 +161,44 @@ fn concurrency_has_a_key_and_a_limit() {
         "$.concurrency.when_full",
         "`wait`, `refuse`",
     );
+}
+
+#[test]
+fn paths_to_seal_are_read_with_their_exemptions() {
+    let with = |redact: Value| json!({"redact": redact, "tasks": [{"id": "a", "type": "script"}]});
+    let protocol = parsed(with(
+        json!(["payload.applicant.ssn", {"path": "payload.parties.*.born", "exemption": "b(6)"}]),
+    ));
+    let paths: Vec<String> = protocol.redact.iter().map(|mark| mark.path.join("/")).collect();
+    assert_eq!(paths, ["applicant/ssn", "parties/*/born"]);
+    assert_eq!(protocol.redact[1].exemption.as_deref(), Some("b(6)"));
+    parsed(with(json!([])));
+    for (redact, path, words) in [
+        (json!("payload.a"), "$.redact", "must be a list of paths"),
+        (json!([1]), "$.redact[0]", "must be a path"),
+        (json!(["payload"]), "$.redact[0]", "is not a path"),
+        (json!(["applicant.ssn"]), "$.redact[0]", "is not a path"),
+        (json!(["payload.a", "payload..b"]), "$.redact[1]", "is not a path"),
+        (json!([{"exemption": "b(6)"}]), "$.redact[0].path", "is missing"),
+        (json!([{"path": "payload.a", "exemption": " "}]), "$.redact[0].exemption", "is blank"),
+        (json!([{"path": "payload.a", "why": "x"}]), "$.redact[0].why", "is not a field of this"),
+        (json!(["payload.a", "payload.a.b"]), "$.redact[1]", "Remove one of them"),
+        (json!(["payload.*.b", "payload.a"]), "$.redact[1]", "Remove one of them"),
+        (json!(vec!["payload.a"; 101]), "$.redact", "at most 100"),
+    ] {
+        refused(with(redact), path, words);
+    }
+}
+
+#[test]
+fn what_is_sealed_in_a_branch_is_sealed_in_the_list_of_its_group() {
+    let document = json!({"redact": ["payload.fees.card", "payload.inner_step.name"], "tasks": [
+        {"id": "each", "type": "parallel", "for_each": "payload.l", "tasks": [{"id": "fees", "type": "script"}]},
+        {"id": "outer", "type": "parallel", "saves": "o", "tasks": [
+            {"id": "plain", "type": "script"},
+            {"id": "inner", "type": "parallel", "tasks": [{"id": "inner_step", "type": "script"}]}]}]});
+    let paths: Vec<String> = parsed(document).redact.iter().map(|mark| mark.path.join(".")).collect();
+    assert_eq!(paths, ["fees.card", "inner_step.name", "each.*.card", "inner.0.name", "o.1.0.name"]);
 }
 
 #[test]

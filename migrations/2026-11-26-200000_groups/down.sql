@@ -1,0 +1,3 @@
+ALTER TABLE approvals DROP COLUMN open_to;
+ALTER TABLE approvals DROP COLUMN filled;
+ALTER TABLE users DROP COLUMN groups;
