@@ -76,8 +76,8 @@ struct Tasks {
     dispatch: tokio::task::JoinHandle<()>,
     loops: JoinSet<()>,
     rescue: tokio::task::JoinHandle<()>,
-    signals: tokio::task::JoinHandle<()>,
     backup: Option<tokio::task::JoinHandle<Backup>>,
+    signals: tokio::task::JoinHandle<()>,
     housekeeping: tokio::task::JoinHandle<()>,
 }
 
@@ -177,8 +177,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         dispatch: tokio::spawn(dispatch.run(to_do, stopping.clone())),
         loops: loops::start(&scheduler, &pool, &agency_log, &stopping),
         rescue: tokio::spawn(rescue.run(stopping.clone())),
-        signals: tokio::spawn(signals.run(stopping.clone())),
         backup: backup.map(|backup| tokio::spawn(scheduler_backup::run(backup, stopping.clone()))),
+        signals: tokio::spawn(signals.run(stopping.clone())),
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
     let threads = Threads { committer, listener, heartbeat, sequencer, sealing };
@@ -377,11 +377,11 @@ impl Running {
         while loops.join_next().await.is_some() {}
         let _ = self.tasks.housekeeping.await;
         let _ = self.tasks.rescue.await;
-        let _ = self.tasks.signals.await;
         let backup = match self.tasks.backup {
             Some(backup) => backup.await.ok(),
             None => None,
         };
+        let _ = self.tasks.signals.await;
         let _ = self.tasks.dispatch.await;
         if let Some(agency) = &self.demo_agency {
             agency.stop().await;

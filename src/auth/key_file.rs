@@ -176,7 +176,7 @@ mod tests {
         KEY.load_or_create(&dir.0).expect("made");
         let path = dir.0.join(KEY.name);
         fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("ours");
-        let error = KEY.load_or_create(&dir.0).err().expect("refused");
+        let error = KEY.load_or_create(&dir.0).expect_err("refused");
         assert!(matches!(error, KeyFileError::TooOpen { mode: 0o640, .. }));
         assert!(error.to_string().ends_with(&format!("Run: chmod 600 {}", path.display())));
     }
@@ -186,7 +186,7 @@ mod tests {
         let dir = Dir::new();
         KEY.load_or_create(&dir.0).expect("made");
         fs::write(dir.0.join(KEY.name), "garbage").expect("ours");
-        let error = KEY.load_or_create(&dir.0).err().expect("refused");
+        let error = KEY.load_or_create(&dir.0).expect_err("refused");
         assert!(matches!(error, KeyFileError::Unreadable { .. }));
         assert_eq!(fs::read_to_string(dir.0.join(KEY.name)).expect("still there"), "garbage");
     }

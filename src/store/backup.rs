@@ -3,9 +3,11 @@
 
 use super::Connection;
 use super::error::StoreError;
+use super::tree::BY_INDEX;
 use super::tree::checkpoints::{self, SignedHead};
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Timestamptz};
 use std::collections::BTreeMap;
 
 /// A table that is backed up as it stands at the moment of a checkpoint, all of it: small ones.
@@ -73,18 +75,11 @@ pub struct Placed {
 
 /// The entries with the indexes from `first` on, in their order.
 pub fn entries(connection: &mut Connection, first: u64, count: u64) -> Result<Vec<Placed>, StoreError> {
-    Ok(diesel::sql_query(
-        "SELECT a.run_id, a.stream, a.seq, a.leaf, a.beside::text AS beside FROM log_ranges r
-         JOIN activity_log a ON a.run_id = r.run_id AND a.stream = r.stream
-            AND a.seq >= r.first_seq + greatest($1 - r.first_index, 0)
-            AND a.seq < r.first_seq + least(r.entries, $2 - r.first_index)
-         WHERE r.first_index >= coalesce((SELECT max(first_index) FROM log_ranges WHERE first_index <= $1), 0)
-            AND r.first_index < $2
-         ORDER BY r.first_index, a.seq",
-    )
-    .bind::<BigInt, _>(first as i64)
-    .bind::<BigInt, _>((first + count) as i64)
-    .load(connection)?)
+    let columns = "a.run_id, a.stream, a.seq, a.leaf, a.beside::text AS beside";
+    Ok(diesel::sql_query(format!("SELECT {columns} {BY_INDEX}"))
+        .bind::<BigInt, _>(first as i64)
+        .bind::<BigInt, _>((first + count) as i64)
+        .load(connection)?)
 }
 
 #[derive(QueryableByName)]
@@ -131,6 +126,31 @@ pub fn aside(
         }
     }
     Ok(found)
+}
+
+/// The bundles of 256 entries that have something of a lineage in which erasing was asked for or decided since then:
+/// what lies aside of them is no longer what it was.
+pub fn touched_by_erasures(
+    connection: &mut Connection,
+    since: DateTime<Utc>,
+) -> Result<Vec<u64>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Bundle {
+        #[diesel(sql_type = BigInt)]
+        bundle: i64,
+    }
+    let rows: Vec<Bundle> = diesel::sql_query(
+        "WITH touched AS (
+            SELECT run_id FROM redactions WHERE status = 'pending' AND filed_at > $1
+            UNION SELECT run_id FROM redactions WHERE status <> 'pending' AND decided_at > $1)
+         SELECT DISTINCT b AS bundle FROM touched
+         JOIN runs r ON r.run_id = touched.run_id JOIN runs o ON o.lineage = r.lineage
+         JOIN log_ranges g ON g.run_id = o.run_id
+         CROSS JOIN generate_series(g.first_index / 256, (g.first_index + g.entries - 1) / 256) AS b ORDER BY b",
+    )
+    .bind::<Timestamptz, _>(since)
+    .load(connection)?;
+    Ok(rows.into_iter().map(|row| row.bundle as u64).collect())
 }
 
 /// The rows of a table, a line of JSON each.

@@ -416,8 +416,9 @@ impl Folding {
         }
         let beginning = Beginning { id, salt: self.salts.remove(&id.0), is_open };
         let mut run: Run = beginning.first(connection, &event, &self.protocols)?;
-        let seals = entries.iter().any(|entry| disclosure::has_any(&entry.leaf));
-        let told = |stored: &Stored| if seals { veiled(stored).map(Some) } else { Ok(None) };
+        let seals =
+            entries.iter().any(|entry| entry.disclosures.as_ref().is_some_and(|sealed| !sealed.is_empty()));
+        let told = |stored: &Stored| seals.then(|| veiled(stored)).transpose();
         let mut replayed = Replayed::begin(&run, event, told(first)?);
         for stored in rest {
             let event = recorded(stored)?;

@@ -57,6 +57,15 @@ pub(super) fn to_hashes(bytes: &[u8]) -> Vec<Hash> {
     hashes.to_vec()
 }
 
+/// The rest of a query over the entries (`a`) with the indexes from $1 up to $2, in their order.
+pub(super) const BY_INDEX: &str = "FROM log_ranges r
+     JOIN activity_log a ON a.run_id = r.run_id AND a.stream = r.stream
+        AND a.seq >= r.first_seq + greatest($1 - r.first_index, 0)
+        AND a.seq < r.first_seq + least(r.entries, $2 - r.first_index)
+     WHERE r.first_index >= coalesce((SELECT max(first_index) FROM log_ranges WHERE first_index <= $1), 0)
+        AND r.first_index < $2
+     ORDER BY r.first_index, a.seq";
+
 /// The leaves of the entries with the indexes from `first` on, in their order.
 pub fn leaves(connection: &mut PgConnection, first: u64, count: u64) -> Result<Vec<Vec<u8>>, StoreError> {
     #[derive(QueryableByName)]
@@ -64,18 +73,10 @@ pub fn leaves(connection: &mut PgConnection, first: u64, count: u64) -> Result<V
         #[diesel(sql_type = Binary)]
         leaf: Vec<u8>,
     }
-    let rows: Vec<Leaf> = diesel::sql_query(
-        "SELECT a.leaf FROM log_ranges r
-         JOIN activity_log a ON a.run_id = r.run_id AND a.stream = r.stream
-            AND a.seq >= r.first_seq + greatest($1 - r.first_index, 0)
-            AND a.seq < r.first_seq + least(r.entries, $2 - r.first_index)
-         WHERE r.first_index >= coalesce((SELECT max(first_index) FROM log_ranges WHERE first_index <= $1), 0)
-            AND r.first_index < $2
-         ORDER BY r.first_index, a.seq",
-    )
-    .bind::<BigInt, _>(first as i64)
-    .bind::<BigInt, _>((first + count) as i64)
-    .load(connection)?;
+    let rows: Vec<Leaf> = diesel::sql_query(format!("SELECT a.leaf {BY_INDEX}"))
+        .bind::<BigInt, _>(first as i64)
+        .bind::<BigInt, _>((first + count) as i64)
+        .load(connection)?;
     Ok(rows.into_iter().map(|row| row.leaf).collect())
 }
 

@@ -15,7 +15,7 @@ use crate::store::backup::{self, Placed, Rows, Snapshot};
 use crate::store::error::StoreError;
 use crate::store::tree::{self, checking, entries_in_bundle, keys};
 use crate::store::{Connection, Pool};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -75,11 +75,18 @@ pub struct Backup {
     pub origin: String,
     pub signer: Arc<dyn Signer>,
     /// How far the backup is, as its last manifest says. None: not looked yet.
-    reached: Option<u64>,
+    reached: Option<Reached>,
     /// The day whose first manifest is written.
     day: Option<NaiveDate>,
     /// The tables as the last manifest names them: most do not change from one round to the next.
     tables: Vec<TableObject>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    size: u64,
+    /// When that was.
+    at: DateTime<Utc>,
 }
 
 /// An object on its way.
@@ -107,7 +114,7 @@ impl Backup {
         let Some(head) = self.read(backup::head).await? else { return Ok(Round::default()) };
         let today = Utc::now().date_naive();
         let thorough = thorough || self.day.is_some_and(|day| day != today);
-        if self.reached == Some(head.size) && !thorough {
+        if self.reached.is_some_and(|reached| reached.size == head.size) && !thorough {
             return Ok(Round { size: Some(head.size), ..Round::default() });
         }
         self.check_signer().await?;
@@ -115,20 +122,22 @@ impl Backup {
             Some(reached) => reached,
             None => self.look(head.size).await?,
         };
+        let now = Utc::now();
         let Some(snapshot) = self.read(backup::snapshot).await? else { return Ok(Round::default()) };
         let size = snapshot.head.size;
         let (from, there) = match thorough {
             true => (0, self.main.list("tile").await?),
-            false => (reached, HashSet::new()),
+            false => (reached.size, HashSet::new()),
         };
         let mut round = Round { size: Some(size), ..Round::default() };
         self.send_entries(from, size, &there, &mut round, told).await?;
+        self.send_erasures(reached.at, from, size, &mut round).await?;
         self.send_tiles(from, size, &there, &mut round).await?;
         if thorough {
             self.tables.clear();
         }
         self.tables = self.finish(snapshot, today, &mut round).await?;
-        self.reached = Some(size);
+        self.reached = Some(Reached { size, at: now });
         self.day = Some(today);
         Ok(round)
     }
@@ -142,8 +151,10 @@ impl Backup {
     }
 
     /// How far the backup is. It must be one of this very log.
-    async fn look(&self, size: u64) -> Result<u64, BackupError> {
-        let Some(signed) = fetch(&self.main, LATEST).await? else { return Ok(0) };
+    async fn look(&self, size: u64) -> Result<Reached, BackupError> {
+        let Some(signed) = fetch(&self.main, LATEST).await? else {
+            return Ok(Reached { size: 0, at: Utc::now() });
+        };
         let known = self.read(keys::all).await?;
         let known: Vec<VerifierKey> = known.iter().filter_map(|key| VerifierKey::parse(&key.vkey)).collect();
         let foreign = |message: String| BackupError::Foreign {
@@ -165,7 +176,7 @@ impl Backup {
                 "the backup does not begin as this log does: nothing was written there".to_owned(),
             ));
         }
-        Ok(there.size)
+        Ok(Reached { size: there.size, at: opened.manifest.made_at })
     }
 
     async fn send_entries(
@@ -197,6 +208,28 @@ impl Backup {
             self.send_aside(first / TILE_WIDTH, count, &aside, round).await?;
             first += count;
             told(first, size);
+        }
+        Ok(())
+    }
+
+    /// What was erased among the entries that were sent earlier is gone aside too.
+    async fn send_erasures(
+        &self,
+        since: DateTime<Utc>,
+        from: u64,
+        size: u64,
+        round: &mut Round,
+    ) -> Result<(), BackupError> {
+        // Clocks differ, and a transaction takes its time.
+        let since = since - TimeDelta::minutes(10);
+        let touched = self.read(move |connection| backup::touched_by_erasures(connection, since)).await?;
+        for bundle in touched.into_iter().filter(|bundle| *bundle < from / TILE_WIDTH) {
+            let count = entries_in_bundle(bundle, size);
+            let read = self.read(move |connection| {
+                let entries = backup::entries(connection, bundle * TILE_WIDTH, count)?;
+                backup::aside(connection, &entries)
+            });
+            self.send_aside(bundle, count, &read.await?, round).await?;
         }
         Ok(())
     }

@@ -24,28 +24,29 @@ pub struct Replayed {
 }
 
 impl Replayed {
-    /// The run after its first event. `told` is the event with what is sealed left out, where the run seals anything.
-    pub fn begin(run: &Run, first: Recorded, told: Option<Recorded>) -> Replayed {
-        let whole = member(run, None, first, told);
+    /// The run after its first event. `veiled`: the same with what is sealed left out, if something is sealed in the
+    /// run.
+    pub fn begin(run: &Run, first: Recorded, veiled: Option<Recorded>) -> Replayed {
+        let whole = member(None, run, first, veiled);
         Replayed { subject: subject(whole.told_run()), whole, moments: Vec::new() }
     }
 
     /// The run after one more.
-    pub fn add(&mut self, run: &Run, recorded: Recorded, told: Option<Recorded>) {
+    pub fn add(&mut self, run: &Run, recorded: Recorded, veiled: Option<Recorded>) {
         if keeps_history(run, &recorded) {
-            self.moments.push(member(run, Some(run.version - 1), recorded.clone(), told.clone()));
+            self.moments.push(member(Some(run.version - 1), run, recorded.clone(), veiled.clone()));
         }
         self.whole.events.push(recorded);
-        if let (Some(veiled), Some(told)) = (&mut self.whole.veiled, told) {
-            veiled.events.push(told);
+        if let (Some(told), Some(veiled)) = (&mut self.whole.veiled, veiled) {
+            told.events.push(veiled);
         }
     }
 
     /// The run as it stands after all of them.
     pub fn end(&mut self, run: Run) {
         self.whole.run = Arc::new(run);
-        if let Some(veiled) = &mut self.whole.veiled {
-            veiled.run = redact::shown(&self.whole.run);
+        if let Some(told) = &mut self.whole.veiled {
+            told.run = redact::shown(&self.whole.run);
         }
     }
 
@@ -58,9 +59,9 @@ impl Replayed {
     }
 }
 
-fn member(run: &Run, before: Option<u64>, recorded: Recorded, told: Option<Recorded>) -> Member {
+fn member(before: Option<u64>, run: &Run, recorded: Recorded, veiled: Option<Recorded>) -> Member {
     let run = Arc::new(run.clone());
-    let veiled = told.map(|told| Veiled { run: redact::shown(&run), events: vec![told] });
+    let veiled = veiled.map(|veiled| Veiled { run: redact::shown(&run), events: vec![veiled] });
     Member { start_key: None, before, run, events: vec![recorded], sealed: Vec::new(), veiled }
 }
 
@@ -81,7 +82,7 @@ fn keeps_history(run: &Run, recorded: &Recorded) -> bool {
 /// Writes everything of these runs but their log.
 pub fn write(connection: &mut PgConnection, replayed: &[Replayed]) -> Result<(), StoreError> {
     let rows: Vec<(&Run, String)> =
-        replayed.iter().map(|replayed| (replayed.whole.run.as_ref(), replayed.subject.clone())).collect();
+        replayed.iter().map(|replayed| (replayed.whole.told_run(), replayed.subject.clone())).collect();
     projections::insert_as(connection, &rows)?;
     for moment in 0.. {
         let members: Vec<&Member> =

@@ -40,6 +40,8 @@ pub fn of_agency(stored: &Stored) -> String {
         }
         "command.refused" => format!("What {who} asked for was refused: {}", ended(&value("command"))),
         "log.exported" => format!("{who} exported the log."),
+        "log.backed_up" => format!("{who} backed up the log: {} entries.", value("entries")),
+        "log.restored" => format!("{who} restored the log from a backup of {} entries.", value("entries")),
         "bundle.made" => format!("{who} took out the evidence of run {}.", value("run")),
         "key.added" => format!("{who} added a key that signs {}.", key_use(&value("use"))),
         "key.rotated" => format!("{who} changed the key that signs the log."),
@@ -74,8 +76,6 @@ pub fn of_agency(stored: &Stored) -> String {
         "log.export_ended" => {
             format!("An export of the log by {who} was {} after {} entries.", value("outcome"), value("rows"))
         }
-        "log.backed_up" => format!("{who} backed up the log: {} entries.", value("entries")),
-        "log.restored" => format!("{who} restored the log from a backup of {} entries.", value("entries")),
         "protocol.created" => format!("{who} wrote the protocol {}.", value("name")),
         "protocol.version_saved" => {
             format!("{who} saved version {} of the protocol {}.", value("version"), value("name"))
