@@ -51,6 +51,8 @@ fn content(connection: &mut PgConnection) -> BTreeMap<&'static str, String> {
         ("subruns", "SELECT * FROM subruns ORDER BY run_id, child_run_id"),
         ("slots", "SELECT * FROM slots ORDER BY run_id"),
         ("start_keys", "SELECT * FROM start_keys ORDER BY run_id"),
+        ("disclosures", "SELECT * FROM disclosures ORDER BY run_id, seq, place"),
+        ("redactions", "SELECT * FROM redactions ORDER BY id"),
         ("events", "SELECT id, name, key, payload FROM events WHERE taken_at IS NULL ORDER BY id"),
         ("users", "SELECT * FROM users ORDER BY name"),
         ("protocols", "SELECT * FROM protocols ORDER BY id"),
@@ -84,6 +86,8 @@ fn assert_same(before: &BTreeMap<&'static str, String>, after: &BTreeMap<&'stati
         assert_eq!(lines(rows), lines(&after[name]), "{name}");
     }
 }
+
+const SSN: &str = "078-05-1120";
 
 /// Runs that stand in every way that a run can.
 struct Runs {
@@ -120,6 +124,10 @@ async fn start_runs(server: &TestServer) -> Runs {
         "tasks": [{"id": "check", "type": "hitl"}],
     });
     let limited = publish(&admin, "One at a time", limited).await;
+    let sealed = json!({"redact": ["payload.ssn"], "tasks": [{"id": "check", "type": "hitl"}]});
+    let sealed = publish(&admin, "Sealed", sealed).await;
+    let sealed = staff.start(sealed, json!({"case": "s", "ssn": SSN})).await;
+    staff.wait_for_status(sealed, "waiting").await;
     publish(&admin, "Inner", check).await;
     let outer = json!({"tasks": [{"id": "Inner", "type": "protocol"}]});
     let outer = publish(&admin, "Outer", outer).await;

@@ -14,7 +14,6 @@ use super::tree::growing::{self, Place, Range};
 use super::{Connection, log, pool};
 use crate::audit::Hash;
 use crate::audit::chain::Stored;
-use crate::audit::disclosure;
 use crate::audit::entry::{Header, header};
 use crate::audit::tile::TileId;
 use crate::engine::apply::{apply, pinned};

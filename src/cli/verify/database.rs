@@ -165,13 +165,16 @@ fn check_pages(
     rows.finish(connection, run, checked)
 }
 
+/// A closing entry: its `seq` and status.
+type Closing = (i64, Option<String>);
+
 /// The rows of the list of runs, beside the ends of their logs: what the pages show is what the log says.
 #[derive(Default)]
 struct Rows {
     /// The last entry so far of the stream that the walk is in.
     last: Option<Stored>,
     /// Runs whose log was passed and whose row was not looked at yet, with their closing entry.
-    ended: Vec<(i64, Option<(i64, Option<String>)>)>,
+    ended: Vec<(i64, Option<Closing>)>,
     /// Every run with entries, in order.
     seen: Vec<i64>,
     protocols: ProtocolCache,
