@@ -229,7 +229,7 @@ async fn tape_that_follows_ends_with_the_rights_of_whoever_listens() {
 #[test]
 fn statement_that_takes_too_long_is_told_from_one_that_is_wrong() {
     let database = TestDatabase::new();
-    let mut connection = database.connect();
+    let mut connection = database.connect_for_any_entry();
     connection.batch_execute("SET statement_timeout = '1ms'").expect("set");
     let error = connection.batch_execute("SELECT pg_sleep(60)").expect_err("given up");
     assert!(matches!(StoreError::from(error), StoreError::TooSlow));
@@ -270,7 +270,7 @@ fn insert(connection: &mut PgConnection, seq: i64, words: &str, detail: Value) -
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_an_entry_holds_comes_out_whole_and_harmless() {
     let server = TestServer::start().await;
-    let mut connection = server.database.connect();
+    let mut connection = server.database.connect_for_any_entry();
     let words = [
         "=1+1",
         "+1",
@@ -346,7 +346,7 @@ fn places(lines: &str) -> Vec<(i64, i64)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn export_that_broke_off_goes_on_and_ends_where_it_would_have() {
     let server = TestServer::start().await;
-    let mut connection = server.database.connect();
+    let mut connection = server.database.connect_for_any_entry();
     fill(&mut connection);
     let auditor = server.user("auditor");
     let address = "/acts/log.ndjson?actor=eve&from=2026-01-01";
@@ -400,7 +400,7 @@ async fn export_that_broke_off_goes_on_and_ends_where_it_would_have() {
 #[tokio::test(flavor = "multi_thread")]
 async fn search_of_the_page_exports_what_the_page_shows() {
     let server = TestServer::start().await;
-    fill(&mut server.database.connect());
+    fill(&mut server.database.connect_for_any_entry());
     let auditor = server.user("auditor");
     let search = "actor%3Aeve+type%3Arun.closed+%22%5C%22run%5C%22%3A30%22";
     let page = auditor.get(&format!("/log?search={search}")).await.expect(200).text;
@@ -417,7 +417,7 @@ async fn search_of_the_page_exports_what_the_page_shows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn end_of_every_export_is_an_entry() {
     let server = TestServer::start().await;
-    let mut connection = server.database.connect();
+    let mut connection = server.database.connect_for_any_entry();
     fill(&mut connection);
     let auditor = server.user("auditor");
     auditor.get("/acts/log.csv?actor=eve&type=run.closed").await.expect(200);
@@ -466,7 +466,7 @@ struct Held {
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_that_take_nothing_hold_up_nobody() {
     let server = TestServer::start().await;
-    let mut connection = server.database.connect();
+    let mut connection = server.database.connect_for_any_entry();
     for seq in 1..=700 {
         insert(&mut connection, seq, "long", json!({"x": "x".repeat(60_000)}));
     }

@@ -186,7 +186,7 @@ fn filters() -> Vec<LogFilter> {
 #[test]
 fn every_search_finds_exactly_what_fits_in_order() {
     let database = TestDatabase::new();
-    let mut connection = database.connect();
+    let mut connection = database.connect_for_any_entry();
     let history = history();
     write(&mut connection, &history);
     let mut found_something = 0;
@@ -213,7 +213,7 @@ fn every_search_finds_exactly_what_fits_in_order() {
 #[test]
 fn search_that_takes_too_long_says_how_far_it_came_and_goes_on_from_there() {
     let database = TestDatabase::new();
-    let mut connection = database.connect();
+    let mut connection = database.connect_for_any_entry();
     write(&mut connection, &history());
     let filter = LogFilter { texts: vec!["entry 1 of 3\"".to_owned()], ..LogFilter::default() };
     let (mut cursor, mut pages, mut found) = (None, 0, Vec::new());
@@ -232,7 +232,7 @@ fn search_that_takes_too_long_says_how_far_it_came_and_goes_on_from_there() {
 #[test]
 fn log_without_end_is_not_counted_to_its_end() {
     let database = TestDatabase::new();
-    let mut connection = database.connect();
+    let mut connection = database.connect_for_any_entry();
     connection
         .batch_execute(
             "INSERT INTO activity_log (run_id, stream, seq, t, actor, type, leaf, leaf_hash)
