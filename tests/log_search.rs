@@ -133,6 +133,7 @@ fn walked(connection: &mut PgConnection, filter: &LogFilter, limit: i64) -> Vec<
 }
 
 fn exported(connection: &mut PgConnection, filter: &LogFilter) -> Vec<LogPosition> {
+    log_search::prepare_for_export(connection).expect("prepared");
     let mut walk = Walk::begin(connection, filter, LogOrder::OldestFirst, None).expect("a way");
     let mut found = Vec::new();
     while !walk.is_over() {

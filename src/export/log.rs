@@ -7,7 +7,9 @@
 
 use super::csv::{self, Line};
 use crate::store::error::StoreError;
-use crate::store::log_search::{Exported, LogFilter, LogOrder, LogPosition, Walk, long_leaf};
+use crate::store::log_search::{
+    Exported, LogFilter, LogOrder, LogPosition, Walk, fetch_long_leaves, prepare_for_export,
+};
 use crate::store::{Connection, pool};
 use std::sync::Arc;
 use std::time::Duration;
@@ -202,21 +204,26 @@ impl Reader {
     /// Passes a page on, in parts if its long leaves are many.
     fn pass_on(&mut self, page: Vec<Exported>) -> Result<Taken, StoreError> {
         let (mut part, mut long) = (Vec::with_capacity(page.len()), 0);
-        for mut entry in page {
+        for entry in page {
             if entry.leaf.is_none() {
-                let leaf = long_leaf(self.connection()?, &entry)?;
-                long += leaf.len();
-                entry.leaf = Some(leaf);
+                long += entry.length.unsigned_abs() as usize;
             }
             part.push(entry);
             if long >= LONG_BYTES {
                 long = 0;
-                if self.hand_over(std::mem::take(&mut part))? == Taken::Gone {
+                if self.complete_and_hand_over(std::mem::take(&mut part))? == Taken::Gone {
                     return Ok(Taken::Gone);
                 }
             }
         }
-        if part.is_empty() { Ok(Taken::Yes) } else { self.hand_over(part) }
+        if part.is_empty() { Ok(Taken::Yes) } else { self.complete_and_hand_over(part) }
+    }
+
+    fn complete_and_hand_over(&mut self, mut part: Vec<Exported>) -> Result<Taken, StoreError> {
+        if part.iter().any(|entry| entry.leaf.is_none()) {
+            fetch_long_leaves(self.connection()?, &mut part)?;
+        }
+        self.hand_over(part)
     }
 
     fn hand_over(&mut self, part: Vec<Exported>) -> Result<Taken, StoreError> {
@@ -241,7 +248,9 @@ impl Reader {
             None => {
                 let turn = self.runtime.block_on(Arc::clone(&self.source.turns).acquire_owned());
                 let turn = turn.map_err(|_| StoreError::Connection("the app is closing".to_owned()))?;
-                Lease { connection: pool::connect(&self.source.database_url)?, _turn: turn }
+                let mut connection = pool::connect(&self.source.database_url)?;
+                prepare_for_export(&mut connection)?;
+                Lease { connection, _turn: turn }
             }
         };
         Ok(&mut self.lease.insert(lease).connection)

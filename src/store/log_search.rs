@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 mod lead;
 mod walk;
 
-pub use walk::{Exported, Walk, long_leaf};
+pub use walk::{Exported, Walk, fetch_long_leaves};
 
 /// Up to here entries are counted.
 pub const COUNTED: i64 = 10_000;
@@ -173,4 +173,9 @@ fn along_an_index<T>(
         connection.batch_execute("SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off")?;
         work(connection)
     })
+}
+
+/// The same for a connection that does nothing else: so an export's page is one statement and no transaction.
+pub fn prepare_for_export(connection: &mut PgConnection) -> Result<(), StoreError> {
+    Ok(connection.batch_execute("SET enable_bitmapscan = off; SET enable_sort = off")?)
 }

@@ -1,14 +1,14 @@
 //! A way along the filtered log: one window after the other, or as far as the lead answers alone.
 
 use super::lead::{self, Lead};
-use super::{COUNTED, FIRST_WINDOW, LogFilter, LogOrder, LogPosition, WIDEST_WINDOW, along_an_index};
+use super::{COUNTED, FIRST_WINDOW, LogFilter, LogOrder, LogPosition, WIDEST_WINDOW};
 use crate::audit::chain::Stored;
 use crate::store::error::StoreError;
 use crate::store::log::{COLUMNS, Row, with_disclosures};
 use crate::store::schema::activity_log;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Bytea, Integer, Nullable};
+use diesel::sql_types::{Array, BigInt, Bytea, Integer, Nullable};
 
 /// A leaf up to this length comes with its page; a longer one is fetched when its turn comes, so that the memory of
 /// a page is bounded by what is usual and not by what is possible.
@@ -26,8 +26,10 @@ pub struct Exported {
     pub step: Option<String>,
     pub attempt: Option<i32>,
     pub status: Option<String>,
-    /// None: it is long, and fetched when its turn comes ([`long_leaf`]).
+    /// None: it is long, and fetched when its turn comes ([`fetch_long_leaves`]).
     pub leaf: Option<Vec<u8>>,
+    /// Bytes of the leaf.
+    pub length: i32,
     pub leaf_hash: Vec<u8>,
 }
 
@@ -37,10 +39,32 @@ impl Exported {
     }
 }
 
-/// A leaf that was too long to come with its page.
-pub fn long_leaf(connection: &mut PgConnection, entry: &Exported) -> Result<Vec<u8>, StoreError> {
-    let key = (entry.run_id, entry.stream, entry.seq);
-    Ok(activity_log::table.find(key).select(activity_log::leaf).first(connection)?)
+#[derive(QueryableByName)]
+struct LongLeaf {
+    #[diesel(sql_type = Bytea)]
+    leaf: Vec<u8>,
+}
+
+/// Fetches the leaves that were too long to come with their page. How much that is, their lengths say before.
+pub fn fetch_long_leaves(connection: &mut PgConnection, entries: &mut [Exported]) -> Result<(), StoreError> {
+    let missing: Vec<&mut Exported> = entries.iter_mut().filter(|entry| entry.leaf.is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let keys = |pick: fn(&Exported) -> i64| missing.iter().map(|entry| pick(entry)).collect::<Vec<_>>();
+    let found: Vec<LongLeaf> = diesel::sql_query(
+        "SELECT log.leaf FROM unnest($1, $2, $3) WITH ORDINALITY AS at (run_id, stream, seq, place)
+         JOIN activity_log AS log USING (run_id, stream, seq) ORDER BY at.place",
+    )
+    .bind::<Array<BigInt>, _>(keys(|entry| entry.run_id))
+    .bind::<Array<BigInt>, _>(keys(|entry| entry.stream))
+    .bind::<Array<BigInt>, _>(keys(|entry| entry.seq))
+    .load(connection)?;
+    if found.len() != missing.len() {
+        return Err(StoreError::Corrupt("an entry is gone from the log while it is exported".to_owned()));
+    }
+    missing.into_iter().zip(found).for_each(|(entry, found)| entry.leaf = Some(found.leaf));
+    Ok(())
 }
 
 /// A way along the filtered log.
@@ -96,17 +120,9 @@ impl Walk {
         Ok(rows)
     }
 
-    /// The next entries for an export, at most `limit`: short statements, of which none is open afterwards. May be
-    /// none although it is not over.
+    /// The next entries for an export, at most `limit`: a short statement or two on a connection that was prepared
+    /// for it ([`super::prepare_for_export`]), of which none is open afterwards. May be none although it is not over.
     pub fn exported(
-        &mut self,
-        connection: &mut PgConnection,
-        limit: i64,
-    ) -> Result<Vec<Exported>, StoreError> {
-        along_an_index(connection, |connection| self.step_of_export(connection, limit))
-    }
-
-    fn step_of_export(
         &mut self,
         connection: &mut PgConnection,
         limit: i64,
@@ -127,6 +143,7 @@ impl Walk {
             dsl::attempt,
             dsl::status,
             leaf,
+            diesel::dsl::sql::<Integer>("octet_length(leaf)"),
             dsl::leaf_hash,
         ));
         let rows: Vec<Exported> = query.load(connection)?;
