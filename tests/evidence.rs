@@ -255,6 +255,8 @@ async fn nothing_is_signed_after_the_database_was_set_back() {
     let server = TestServer::start_on(before, scratch).await;
     let problem = server.sealing_problem().await;
     assert!(problem.contains("it was set back"), "{problem}");
+    let page = server.user("auditor").get("/log").await.expect(200).text;
+    assert!(page.contains("The log is not being signed:") && page.contains("it was set back"), "{page}");
     assert_eq!(std::fs::read_to_string(&memory).expect("kept"), last);
     let keys = trusted(&server).await;
     let head = Checkpoint::open(&text(&server, "/acts/log/checkpoint").await, &keys).expect("the old one").0;

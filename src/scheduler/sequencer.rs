@@ -107,9 +107,24 @@ impl Sequencer {
 
     /// Once more, for the last entries. The database is still there.
     pub fn finish(self) {
-        if let Err(error) = self.work(&mut None) {
-            tracing::warn!(error = %error, "the last entries of the log are not signed yet; the next start does it");
-        }
+        let (began, mut connection) = (Instant::now(), None);
+        // A transaction of anybody else on the server, in any database, can hold the last entries up.
+        let why = loop {
+            match self.work(&mut connection).and_then(|()| Ok(Self::is_left(&mut connection)?)) {
+                Ok(false) => return,
+                Ok(true) if began.elapsed() < RETRY => std::thread::sleep(EVERY / 10),
+                Ok(true) => break "another transaction is under way".to_owned(),
+                Err(error) => break error.to_string(),
+            }
+        };
+        tracing::warn!(%why, "the last entries of the log are not signed yet; the next start does it");
+    }
+
+    /// Whether entries are not under the signed head yet.
+    fn is_left(connection: &mut Option<Connection>) -> Result<bool, StoreError> {
+        let Some(connection) = connection else { return Ok(false) };
+        let sealed = checkpoints::latest(connection)?.map_or(0, |head| head.size);
+        Ok(growing::is_behind(connection)? || tree::waits_since(connection, sealed)?.is_some())
     }
 
     /// Everything that is committed gets its place, then the head is signed.

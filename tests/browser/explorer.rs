@@ -22,7 +22,7 @@ async fn value_of(browser: &Browser, id: &str) -> String {
 async fn explore(browser: &Browser, run: i64) {
     browser.sign_in("auditor").await;
     browser.follow("Activity log").await;
-    browser.see("Not signed yet").await;
+    browser.see("Verified to entry").await;
     browser.fill("Search", &format!("run:{run} step:human_approval")).await;
     browser.press("Search").await;
     browser.see("1 entry match").await;
@@ -43,7 +43,7 @@ async fn explore(browser: &Browser, run: i64) {
     browser.see(&format!("Entry 3 of run {run}")).await;
     browser.see("they have this hash").await;
     browser.see("It is the leaf hash of the entry before.").await;
-    browser.see("It is not in the signed tree yet.").await;
+    browser.see("gives the root that the checkpoint signs.").await;
     browser.see("\"step\": \"fetch_data\"").await;
     browser.follow("Entry before").await;
     browser.arrive(&format!("/log/{run}/2")).await;
@@ -72,6 +72,7 @@ async fn explore(browser: &Browser, run: i64) {
 async fn auditor_explores_the_log() {
     let (desks, server) = (desks(1).await, TestServer::start().await);
     let run = waiting_run(&server).await;
+    server.wait_until_sealed().await;
     let browser = desks.open(server.base_url()).await;
     explore(&browser, run).await;
     browser.close_expecting(&["status of 400"]).await;
@@ -82,6 +83,7 @@ async fn auditor_explores_the_log() {
 async fn auditor_explores_the_log_without_javascript() {
     let (desks, server) = (desks(1).await, TestServer::start().await);
     let run = waiting_run(&server).await;
+    server.wait_until_sealed().await;
     let browser = desks.open_without_javascript(server.base_url()).await;
     explore(&browser, run).await;
     browser.close_expecting(&["status of 400"]).await;

@@ -124,6 +124,14 @@ pub fn pass(connection: &mut Connection) -> Result<Passed, StoreError> {
     Ok(Passed { added, more: window.more })
 }
 
+/// Whether entries are committed that have no index yet.
+pub fn is_behind(connection: &mut Connection) -> Result<bool, StoreError> {
+    let unindexed = diesel::dsl::sql::<diesel::sql_types::Bool>(
+        "EXISTS (SELECT FROM activity_log WHERE txid >= (SELECT next_txid FROM log_head))",
+    );
+    Ok(diesel::select(unindexed).get_result(connection)?)
+}
+
 /// Transactions whose entries a pass takes: from `first` up to `end`.
 struct Window {
     first: i64,

@@ -13,8 +13,7 @@ use askama::Template;
 #[template(path = "log.html")]
 pub struct Log {
     pub chrome: Chrome,
-    /// None: nothing was signed yet.
-    pub verified: Option<Verified>,
+    pub verified: Verified,
     pub search: String,
     /// What is wrong with what stands in the box.
     pub search_errors: Vec<String>,
@@ -40,7 +39,16 @@ pub struct Log {
 }
 
 /// How far the log is signed.
+#[derive(Default)]
 pub struct Verified {
+    /// None: nothing was signed yet.
+    pub head: Option<SignedHead>,
+    /// Why nothing is being signed just now, and what to do.
+    pub problem: Option<String>,
+}
+
+/// The head that was signed last.
+pub struct SignedHead {
     /// Entries, for example `1,204`.
     pub size: String,
     pub signed_at: Moment,

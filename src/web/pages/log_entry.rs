@@ -8,7 +8,7 @@ use askama::Template;
 #[template(path = "log_entry.html")]
 pub struct LogEntry {
     pub chrome: Chrome,
-    pub verified: Option<Verified>,
+    pub verified: Verified,
     /// `Entry 5 of run 9001`.
     pub title: String,
     /// None: for who may not read the whole log.
@@ -58,4 +58,6 @@ pub struct Proof {
     /// In hex, from the leaf to the root.
     pub path: Vec<String>,
     pub root: String,
+    /// Whether they do give it, tried just now.
+    pub holds: bool,
 }

@@ -16,7 +16,7 @@ use crate::store::tree::checkpoints;
 use crate::web::log_search;
 use crate::web::pages::forms::Choice;
 use crate::web::pages::log::{
-    DayField, Hint, Log, LogFilter as Typed, LogRow, Qualifier, RunLink, SearchedBack, Verified,
+    DayField, Hint, Log, LogFilter as Typed, LogRow, Qualifier, RunLink, SearchedBack, SignedHead, Verified,
 };
 use crate::web::pages::moment::Moment;
 use crate::web::pages::sentences::{self, Depth, KINDS};
@@ -48,8 +48,9 @@ pub async fn index(visit: Visit, req: HttpRequest) -> Result<HttpResponse, AppEr
     let search = asked.search();
     let further = |place: LogPosition| list_address(&search, Some(&written(place)));
     let status = if asked.is_wrong() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let verified = verified(&visit).await?;
     let view = Log {
-        verified: found.verified,
+        verified,
         hints: if found.rows.is_empty() { hints(&asked.filter) } else { Vec::new() },
         count: counted(found.count, found.rows.len(), found.searched_to.is_some()),
         exact_count: match found.count {
@@ -81,12 +82,11 @@ struct Found {
     count: Count,
     next: Option<LogPosition>,
     searched_to: Option<LogPosition>,
-    verified: Option<Verified>,
 }
 
 impl Default for Found {
     fn default() -> Found {
-        Found { rows: Vec::new(), count: Count::Exactly(0), next: None, searched_to: None, verified: None }
+        Found { rows: Vec::new(), count: Count::Exactly(0), next: None, searched_to: None }
     }
 }
 
@@ -102,7 +102,6 @@ async fn find(visit: &Visit, filter: LogFilter, cursor: Option<LogPosition>) -> 
             next: entries.last().filter(|_| has_next).map(LogPosition::of),
             rows: log_rows(connection, scheduler, &entries)?,
             searched_to: searched_to.filter(|_| !has_next),
-            verified: verified(connection)?,
         })
     });
     let found = read.await?;
@@ -110,14 +109,17 @@ async fn find(visit: &Visit, filter: LogFilter, cursor: Option<LogPosition>) -> 
     Ok(found)
 }
 
-/// How far the log is signed. None: not at all yet.
-pub fn verified(connection: &mut Connection) -> Result<Option<Verified>, StoreError> {
-    let head = checkpoints::latest(connection)?;
-    Ok(head.map(|head| Verified {
-        size: grouped(head.size as i64),
-        signed_at: Moment::new(head.signed_at),
-        href: "/acts/log/checkpoint".to_owned(),
-    }))
+/// How far the log is signed, and what keeps it from being signed further.
+pub async fn verified(visit: &Visit) -> Result<Verified, AppError> {
+    let head = visit.site.read(checkpoints::latest).await?;
+    Ok(Verified {
+        head: head.map(|head| SignedHead {
+            size: grouped(head.size as i64),
+            signed_at: Moment::new(head.signed_at),
+            href: "/acts/log/checkpoint".to_owned(),
+        }),
+        problem: visit.site.sealing.problem(),
+    })
 }
 
 fn qualifiers() -> Vec<Qualifier> {

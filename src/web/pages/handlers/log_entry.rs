@@ -103,7 +103,8 @@ async fn show(visit: Visit, place: Place, req: &HttpRequest) -> Result<HttpRespo
     let may_search = visit.may(Permission::ReadLog);
     let title = title(place);
     let chrome = visit.chrome(&title, if may_search { "/log" } else { "/runs" }).await?;
-    page(&view(chrome, title, around, protocol, may_search))
+    let verified = verified(&visit).await?;
+    page(&view(chrome, title, verified, around, protocol, may_search))
 }
 
 /// An entry and what it is checked against.
@@ -111,7 +112,6 @@ struct Around {
     entry: Stored,
     prev: Option<Stored>,
     has_next: bool,
-    verified: Option<Verified>,
     proof: Option<Proof>,
 }
 
@@ -121,16 +121,15 @@ impl Around {
         Ok(Some(Around {
             prev: if seq > 1 { store::entry(connection, run, stream, seq - 1)? } else { None },
             has_next: seq < i64::MAX && store::exists(connection, run, stream, seq + 1)?,
-            verified: verified(connection)?,
-            proof: proof(connection, (run, stream, seq))?,
+            proof: proof(connection, &entry)?,
             entry,
         }))
     }
 }
 
 /// That the entry stands under the last signed head. None: it does not yet.
-fn proof(connection: &mut Connection, (run, stream, seq): Place) -> Result<Option<Proof>, StoreError> {
-    let index = tree::index_of(connection, run, stream, seq)?;
+fn proof(connection: &mut Connection, entry: &Stored) -> Result<Option<Proof>, StoreError> {
+    let index = tree::index_of(connection, entry.run_id, entry.stream, entry.seq)?;
     let head = checkpoints::latest(connection)?;
     let Some((index, head)) = index.zip(head).filter(|(index, head)| *index < head.size) else {
         return Ok(None);
@@ -139,6 +138,7 @@ fn proof(connection: &mut Connection, (run, stream, seq): Place) -> Result<Optio
     Ok(Some(Proof {
         index: index.to_string(),
         tree_size: head.size.to_string(),
+        holds: audit::tree::is_included(&leaf_hash(&entry.leaf), index, head.size, &path, &head.root),
         path: path.iter().map(hex::encode).collect(),
         root: hex::encode(head.root),
     }))
@@ -155,11 +155,12 @@ fn title((run, stream, seq): Place) -> String {
 fn view(
     chrome: crate::web::pages::chrome::Chrome,
     title: String,
+    verified: Verified,
     around: Around,
     protocol: Option<Arc<Protocol>>,
     may_search: bool,
 ) -> LogEntry {
-    let Around { entry, prev, has_next, verified, proof } = around;
+    let Around { entry, prev, has_next, proof } = around;
     let sealed: Value = serde_json::from_slice(&entry.leaf).unwrap_or_default();
     let text = |key: &str| sealed.get(key).and_then(Value::as_str).map(str::to_owned);
     let (run, stream, seq) = (entry.run_id, entry.stream, entry.seq);

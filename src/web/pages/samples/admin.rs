@@ -6,7 +6,7 @@ use crate::web::pages::agents::Agents;
 use crate::web::pages::error::ErrorPage;
 use crate::web::pages::forms::{Choice, Problem};
 use crate::web::pages::log::{
-    DayField, Entry, Hint, Log, LogFilter, LogRow, Qualifier, RunLink, SearchedBack, Verified,
+    DayField, Entry, Hint, Log, LogFilter, LogRow, Qualifier, RunLink, SearchedBack, SignedHead, Verified,
 };
 use crate::web::pages::log_entry::{Column, LogEntry, Others, Proof};
 use crate::web::pages::protocol::{Editor, Protocol, Task, TaskKind, TaskList, Version};
@@ -75,11 +75,14 @@ fn log() -> Log {
             ),
             row(3, false, "supervisor signed in.", HOSTILE, None),
         ],
-        verified: Some(Verified {
-            size: "1,204".to_owned(),
-            signed_at: at(3),
-            href: "/acts/log/checkpoint".to_owned(),
-        }),
+        verified: Verified {
+            head: Some(SignedHead {
+                size: "1,204".to_owned(),
+                signed_at: at(3),
+                href: "/acts/log/checkpoint".to_owned(),
+            }),
+            problem: Some(format!("{HOSTILE} was changed")),
+        },
         search: format!("run:9001 {HOSTILE}"),
         search_errors: vec!["There is no actr: to look by. Did you mean actor:?".to_owned()],
         qualifiers: vec![Qualifier { word: "actor:".to_owned(), about: "who did it".to_owned() }],
@@ -109,7 +112,7 @@ fn log_entry(signed: bool) -> LogEntry {
     };
     LogEntry {
         chrome: chrome("Entry 5 of run 9001", "Auditor", "/log"),
-        verified: None,
+        verified: Verified::default(),
         title: "Entry 5 of run 9001".to_owned(),
         log_href: signed.then(|| "/log".to_owned()),
         run: Some(RunLink { href: "/runs/9001".to_owned(), number: "9001".to_owned() }),
@@ -140,6 +143,7 @@ fn log_entry(signed: bool) -> LogEntry {
             tree_size: "1,204".to_owned(),
             path: vec![hash(), hash()],
             root: hash(),
+            holds: true,
         }),
     }
 }
