@@ -12,6 +12,7 @@ mod bad_credentials;
 mod bad_input;
 mod bootstrap;
 mod browser;
+mod bundles;
 mod callbacks;
 mod commands;
 mod embedded;

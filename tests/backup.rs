@@ -78,6 +78,17 @@ fn content(connection: &mut PgConnection) -> BTreeMap<&'static str, String> {
     .collect()
 }
 
+/// What is sealed in a run's first entry.
+fn disclosure(connection: &mut PgConnection, run_id: i64) -> String {
+    #[derive(QueryableByName)]
+    struct Sealed {
+        #[diesel(sql_type = Text)]
+        disclosure: String,
+    }
+    let query = format!("SELECT disclosure FROM disclosures WHERE run_id = {run_id} AND seq = 1");
+    sql_query(query).get_result::<Sealed>(connection).expect("one").disclosure
+}
+
 #[track_caller]
 fn assert_same(before: &BTreeMap<&'static str, String>, after: &BTreeMap<&'static str, String>) {
     for (name, rows) in before {
@@ -432,6 +443,59 @@ async fn a_locked_bucket_follows_the_log_also_after_it_was_away() {
     let number =
         |text: &str| text.split("over ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
     assert!(number(&said).is_some_and(|size| size >= head.size), "{said}");
+    let (passed, said) = setup.verify();
+    assert!(passed, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_is_gone_from_the_backup_too_and_its_proofs_still_hold() {
+    let to = ScratchDir::new();
+    let place = to.path().join("backup");
+    let server = TestServer::start_with(|config| {
+        config.backup.to = Some(place.to_str().expect("UTF-8").to_owned());
+    })
+    .await;
+    let (admin, staff, supervisor) = (server.user("admin"), server.user("staff"), server.user("supervisor"));
+    let sealed =
+        json!({"redact": ["payload.ssn"], "tasks": [{"id": "one", "type": "script", "uses": "compute"}]});
+    let sealed = publish(&admin, "Sealed", sealed).await;
+    let run_id = staff.start(sealed, json!({"case": "s", "ssn": SSN})).await;
+    staff.wait_for_status(run_id, "completed").await;
+    // As it is stored: base64url of salt, name and value.
+    let disclosure = disclosure(&mut server.database.connect_as_owner(), run_id);
+    let holding = || {
+        let holds = |path: &PathBuf| {
+            std::fs::read(path).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(&disclosure))
+        };
+        files(&place).into_iter().filter(holds).collect::<Vec<_>>()
+    };
+    let until = async |wanted: bool| {
+        let wait = async {
+            while !place.exists() || holding().is_empty() == wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(2 * GUARD, wait).await.expect("the backup follows");
+    };
+    until(true).await;
+    let found = holding();
+    assert!(found.iter().all(|path| path.starts_with(place.join("aside"))), "{found:?}");
+
+    let filed = json!({"run_id": run_id, "path": "payload.ssn", "reason": "She asked for it."});
+    let filed = supervisor.post("/acts/redactions", filed).await.expect(201).json;
+    let approve = json!({"decision": "approve", "reason": "She may."});
+    admin.post(&format!("/acts/redactions/{}/decision", filed["id"]), approve).await.expect(200);
+    until(false).await;
+    let (database, scratch) = stop_sealed(server).await;
+    let before = content(&mut database.connect_as_owner());
+    drop(database);
+    let fresh = TestDatabase::new();
+    let setup = setup(&fresh, scratch.path());
+    well(&setup, &["restore", "--from", place.to_str().expect("UTF-8")]);
+    let mut after = content(&mut fresh.connect_as_owner());
+    // Only a counter of this database's own.
+    after.insert("runs", before["runs"].clone());
+    assert_same(&before, &after);
     let (passed, said) = setup.verify();
     assert!(passed, "{said}");
 }

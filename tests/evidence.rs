@@ -10,24 +10,7 @@ use hms_act::audit::checkpoint::Checkpoint;
 use hms_act::audit::note::VerifierKey;
 use hms_act::audit::tile::{Resource, TILE_WIDTH, TileId};
 use hms_act::audit::{Hash, leaf_hash};
-use serde_json::json;
 use std::collections::BTreeMap;
-
-/// Publishes two steps that are computed, and completes so many runs of it.
-async fn complete_runs(server: &TestServer, count: usize) -> Vec<i64> {
-    let definition = json!({"tasks": [
-        {"id": "one", "type": "script", "uses": "compute"},
-        {"id": "two", "type": "script", "uses": "compute"},
-    ]});
-    let id = server.user("admin").publish(&format!("Two {count}"), definition).await;
-    let staff = server.user("staff");
-    let mut runs = Vec::new();
-    for number in 0..count {
-        runs.push(staff.start(id, json!({"number": number})).await);
-        staff.wait_for_status(runs[number], "completed").await;
-    }
-    runs
-}
 
 async fn text(server: &TestServer, path: &str) -> String {
     server.user("auditor").get(path).await.expect(200).text
@@ -58,7 +41,7 @@ fn unbundled(mut bundle: &[u8]) -> Vec<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_head_is_signed_and_its_tiles_hold_the_very_entries() {
     let server = TestServer::start().await;
-    let runs = complete_runs(&server, 50).await;
+    let runs = server.complete_runs(50).await;
     server.wait_until_sealed().await;
     let note = text(&server, "/acts/log/checkpoint").await;
     let (head, _) = Checkpoint::open(&note, &trusted(&server).await).expect("it is signed");
@@ -88,7 +71,7 @@ fn contains(leaf: &[u8], run: i64) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn evidence_is_for_those_who_may_read_the_log() {
     let server = TestServer::start().await;
-    complete_runs(&server, 1).await;
+    server.complete_runs(1).await;
     server.wait_until_sealed().await;
     let (auditor, staff) = (server.user("auditor"), server.user("staff"));
     for path in ["/acts/log/checkpoint", "/acts/log/key", "/acts/log/tile/0/000.p/1"] {
@@ -160,10 +143,10 @@ fn write_leaves(database: &mut PgConnection, dir: &std::path::Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn software_of_others_checks_the_log_and_finds_what_was_tampered_with() {
     let server = TestServer::start().await;
-    let runs = complete_runs(&server, 25).await;
+    let runs = server.complete_runs(25).await;
     server.wait_until_sealed().await;
     let before = text(&server, "/acts/log/checkpoint").await;
-    complete_runs(&server, 30).await;
+    server.complete_runs(30).await;
     server.wait_until_sealed().await;
     let dir = collect(&server, "outside", Some(&before)).await;
     let (database, scratch) = server.stop_and_keep().await;
@@ -215,7 +198,7 @@ fn setup(database: &crate::support::postgres::TestDatabase, data_dir: &std::path
 #[tokio::test(flavor = "multi_thread")]
 async fn entry_and_tree_changed_together_do_not_get_past_the_signature() {
     let server = TestServer::start().await;
-    let runs = complete_runs(&server, 3).await;
+    let runs = server.complete_runs(3).await;
     let (database, scratch) = server.stop_and_keep().await;
     let mut owner = database.connect_as_owner();
     // All that somebody with every right on the database can do: the entry, its hash, and its place in the tree.
@@ -239,11 +222,11 @@ async fn entry_and_tree_changed_together_do_not_get_past_the_signature() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_signed_after_the_database_was_set_back() {
     let server = TestServer::start().await;
-    complete_runs(&server, 1).await;
+    server.complete_runs(1).await;
     let (database, scratch) = server.stop_and_keep().await;
     let before = database.copy();
     let server = TestServer::start_on(database, scratch).await;
-    complete_runs(&server, 2).await;
+    server.complete_runs(2).await;
     server.wait_until_sealed().await;
     let signed = text(&server, "/acts/log/checkpoint").await;
     let memory = server.scratch.path().join("log-checkpoint");
@@ -268,13 +251,13 @@ async fn nothing_is_signed_after_the_database_was_set_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_keys_sign_while_they_change() {
     let server = TestServer::start().await;
-    complete_runs(&server, 1).await;
+    server.complete_runs(1).await;
     let old = trusted(&server).await;
     let data_dir = server.scratch.path().to_owned();
     let rotate = setup(&server.database, &data_dir);
     let output = tokio::task::spawn_blocking(move || rotate.run(&["rotate-log-key"])).await.expect("it ran");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    complete_runs(&server, 2).await;
+    server.complete_runs(2).await;
     server.wait_until_sealed().await;
     let note = text(&server, "/acts/log/checkpoint").await;
     let new = trusted(&server).await;
@@ -296,7 +279,7 @@ async fn both_keys_sign_while_they_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn exported_log_is_checked_without_a_database() {
     let server = TestServer::start().await;
-    let runs = complete_runs(&server, 3).await;
+    let runs = server.complete_runs(3).await;
     let export = text(&server, "/acts/log.ndjson").await;
     let scratch = server.scratch.path();
     let path = scratch.join("export.ndjson");
@@ -323,136 +306,5 @@ async fn exported_log_is_checked_without_a_database() {
         let (passed, said) = check(&content);
         assert!(!passed && said.contains(&format!("BROKEN run {} seq 3: ", runs[1])), "{how}: {said}");
     }
-    server.stop().await;
-}
-
-/// A run's bundle, as it is downloaded.
-async fn bundle(server: &TestServer, run: i64) -> Vec<u8> {
-    server.wait_until_sealed().await;
-    bytes(server, &format!("/acts/runs/{run}/bundle")).await
-}
-
-/// Unpacks a bundle into a directory.
-fn unpack(bundle: &[u8], dir: &std::path::Path) {
-    std::fs::create_dir_all(dir).expect("made");
-    zip::ZipArchive::new(std::io::Cursor::new(bundle)).expect("a zip file").extract(dir).expect("unpacked");
-}
-
-/// Runs the checker that comes along in a bundle: whether it passed, and what it said.
-fn check_py(dir: &std::path::Path, key: Option<&str>) -> (bool, String) {
-    let mut python = std::process::Command::new("python3");
-    python.arg("check.py").current_dir(dir).args(key.iter().flat_map(|key| ["--key", key]));
-    let output = python.output().expect("python3 runs; make setup-test installs it");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    (output.status.success(), said.into_owned())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bundle_is_checked_by_others_offline_and_is_the_same_each_time() {
-    let server = TestServer::start().await;
-    let runs = complete_runs(&server, 3).await;
-    let first = bundle(&server, runs[1]).await;
-    complete_runs(&server, 2).await;
-    assert!(first == bundle(&server, runs[1]).await, "pinned to one checkpoint, whatever came since");
-    let told = server.user("auditor").get("/acts/log.ndjson?type=bundle.made").await.expect(200).text;
-    assert_eq!(told.lines().count(), 2);
-
-    let vkey = trusted(&server).await[0].vkey();
-    let dir = server.scratch.path().join("bundle");
-    unpack(&first, &dir);
-    let (passed, said) = check_py(&dir, Some(&vkey));
-    assert!(passed && said.contains("signed with the key that you gave"), "{said}");
-    let (passed, said) = check_py(&dir, None);
-    assert!(passed && said.contains("proves nothing"), "{said}");
-    let stranger = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
-    assert!(!check_py(&dir, Some(stranger)).0);
-
-    let file = server.scratch.path().join("bundle.zip");
-    std::fs::write(&file, &first).expect("written");
-    let verify = |arguments: &[&str]| {
-        let setup = Setup { data_dir: dir.clone(), demo: false, database: None, allow_hosts: String::new() };
-        let output = setup.run(&[&["verify", "--bundle", file.to_str().expect("UTF-8")], arguments].concat());
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    let (passed, said) = verify(&["--key", &vkey]);
-    assert!(passed && said.contains("6 entries of run") && said.contains("given with --key"), "{said}");
-    let (passed, said) = verify(&[]);
-    assert!(passed && said.contains("which proves nothing"), "{said}");
-    assert!(!verify(&["--key", stranger]).0);
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tampered_bundle_is_found_by_ours_and_by_the_checker_that_comes_along() {
-    let server = TestServer::start().await;
-    let run = complete_runs(&server, 1).await[0];
-    let whole = bundle(&server, run).await;
-    let vkey = trusted(&server).await[0].vkey();
-    let change = |entries: &str, at: usize, with: &[&str]| {
-        let mut lines: Vec<&str> = entries.lines().collect();
-        lines.splice(at..=at, with.iter().copied());
-        lines.iter().map(|line| format!("{line}\n")).collect::<String>()
-    };
-    for (how, seq) in [("changed", 3), ("removed", 3), ("cut", 6), ("swapped", 2)] {
-        let dir = server.scratch.path().join(how);
-        unpack(&whole, &dir);
-        let entries = std::fs::read_to_string(dir.join("entries.ndjson")).expect("entries");
-        let lines: Vec<&str> = entries.lines().collect();
-        let forged = lines[2].replace("\"actor\":\"HMS-ACT\"", "\"actor\":\"mallory\"");
-        let tampered = match how {
-            "changed" => change(&entries, 2, &[&forged]),
-            "removed" => change(&entries, 2, &[]),
-            "cut" => change(&entries, 5, &[]),
-            _ => change(&change(&entries, 1, &[lines[2]]), 2, &[lines[1]]),
-        };
-        std::fs::write(dir.join("entries.ndjson"), tampered).expect("written");
-        let named = format!("BROKEN run {run} seq {seq}: ");
-        let (passed, said) = check_py(&dir, Some(&vkey));
-        assert!(!passed && said.contains(&named), "{how}: {said}");
-
-        let file = dir.join("again.zip");
-        let mut zip = zip::ZipWriter::new(std::fs::File::create(&file).expect("made"));
-        for name in [
-            "README.txt",
-            "report.html",
-            "entries.ndjson",
-            "entries.csv",
-            "proofs.json",
-            "checkpoint",
-            "vkey",
-            "check.py",
-            "manifest.json",
-        ] {
-            zip.start_file(name, zip::write::SimpleFileOptions::default()).expect("a file");
-            std::io::Write::write_all(&mut zip, &std::fs::read(dir.join(name)).expect("there"))
-                .expect("written");
-        }
-        zip.finish().expect("whole");
-        let setup = Setup { data_dir: dir.clone(), demo: false, database: None, allow_hosts: String::new() };
-        let output = setup.run(&["verify", "--bundle", file.to_str().expect("UTF-8"), "--key", &vkey]);
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(!output.status.success() && said.contains(&named), "{how}: {said}");
-    }
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bundle_is_for_those_who_may_export_and_of_a_run_that_there_is() {
-    let server = TestServer::start().await;
-    let staff = server.user("staff");
-    let run = staff.start(7, json!({"license_id": 123})).await;
-    staff.wait_for_status(run, "waiting").await;
-    staff.get(&format!("/acts/runs/{run}/bundle")).await.problem(403);
-    server.user("auditor").get("/acts/runs/8999/bundle").await.problem(404);
-    server.user("auditor").get(&format!("/acts/runs/{run}/bundle?x=1")).await.problem(400);
-    // A run that is on its way: what is signed so far.
-    let so_far = bundle(&server, run).await;
-    let dir = server.scratch.path().join("so-far");
-    unpack(&so_far, &dir);
-    assert!(check_py(&dir, None).0);
-    let manifest = std::fs::read_to_string(dir.join("manifest.json")).expect("a manifest");
-    assert!(manifest.contains("\"complete\": false"), "{manifest}");
-    let report = std::fs::read_to_string(dir.join("report.html")).expect("a report");
-    assert!(report.contains("Not over yet") && !report.contains("<script"), "{report}");
     server.stop().await;
 }

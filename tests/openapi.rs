@@ -366,7 +366,7 @@ async fn handlers_know_the_parameters_and_fields_that_are_described_and_no_other
             *looked_at.get_mut("bodies").expect("counted") += 1;
         }
     }
-    assert_eq!(looked_at, BTreeMap::from([("queries", 24), ("bodies", 29)]));
+    assert_eq!(looked_at, BTreeMap::from([("queries", 24), ("bodies", 30)]));
     server.stop().await;
 }
 

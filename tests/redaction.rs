@@ -1,5 +1,6 @@
 //! Values that a protocol seals: nowhere in the log or in what is shown, read as an act, erased by two people.
 
+use crate::support::bundle::{self, Unpacked};
 use crate::support::client::{Answer, Caller};
 use crate::support::process::Setup;
 use crate::support::server::TestServer;
@@ -547,4 +548,92 @@ async fn sub_runs_events_and_workers_keep_what_is_sealed() {
         (&json!("erased"), &json!([{"paid_by": "erased"}]))
     );
     server.stop().await;
+}
+
+/// The state of each line of `disclosures.ndjson`.
+fn states(unpacked: &Unpacked) -> Vec<(String, String)> {
+    let lines = unpacked.read("disclosures.ndjson");
+    let line = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let text = |key: &str| line[key].as_str().expect("text").to_owned();
+        (text("path"), text("state"))
+    };
+    lines.lines().map(line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bundle_says_what_is_withheld_and_proves_what_is_given() {
+    let ground = Ground::new().await;
+    let run = ground.completed().await;
+    ground.server.wait_until_sealed().await;
+    let place = |name: &str| ground.server.scratch.path().join(name);
+
+    let withheld = Unpacked::new(&bundle::download(&ground.auditor, run).await, place("withheld"));
+    let text = withheld.text();
+    assert!(!text.contains(SECRET) && !text.contains(CARD) && !text.contains("5551234"));
+    let states_of = states(&withheld);
+    assert!(states_of.len() > 5 && states_of.iter().all(|(_, state)| state == "withheld"), "{states_of:?}");
+    let report = withheld.read("report.html");
+    assert!(report.contains("payload.applicant.ssn") && report.contains("Withheld under exemption b(6)."));
+    for (passed, said) in [withheld.check(None), withheld.verify(&[])] {
+        assert!(passed, "{said}");
+    }
+
+    // With a reason, by somebody who may read them.
+    let address = format!("/acts/runs/{run}/bundle");
+    ground.auditor.post(&address, json!({})).await.problem(422);
+    ground.staff.post(&address, json!({"reason": "Curious."})).await.problem(403);
+    ground.supervisor.post(&address, json!({"reason": "May read them, not the log."})).await.problem(403);
+    let request = ground.auditor.request(reqwest::Method::POST, &address);
+    let answer = request.json(&json!({"reason": "The court asked."})).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let given = Unpacked::new(&answer.bytes().await.expect("a body"), place("given"));
+    assert!(states(&given).iter().all(|(_, state)| state == "disclosed"));
+    assert!(given.read("report.html").contains(SECRET));
+    assert!(!given.read("entries.ndjson").contains(SECRET));
+    for (passed, said) in [given.check(None), given.verify(&[])] {
+        assert!(passed, "{said}");
+    }
+    let told = ground.auditor.get("/acts/log.ndjson?type=sealed.read").await.expect(200).text;
+    assert!(told.contains("The court asked."), "{told}");
+    let told = ground.auditor.get("/acts/log.ndjson?type=bundle.made").await.expect(200).text;
+    assert_eq!((told.lines().count(), told.matches("\"disclosed\":true").count()), (2, 1), "{told}");
+
+    // Another value in the place of one that was sealed, or a line less, is found.
+    let lines = given.read("disclosures.ndjson");
+    let (first, rest) = lines.split_once('\n').expect("lines");
+    let other = rest.lines().next_back().expect("another");
+    let text_of = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        line["disclosure"].as_str().expect("text").to_owned()
+    };
+    let forged = first.replace(&text_of(first), &text_of(other));
+    for tampered in [format!("{forged}\n{rest}"), rest.to_owned()] {
+        given.write("disclosures.ndjson", &tampered);
+        for (passed, said) in [given.check(None), given.verify(&[])] {
+            assert!(!passed && said.contains(&format!("BROKEN run {run} seq 1: ")), "{said}");
+        }
+    }
+
+    // What is erased is gone from both, and says why.
+    ground.erase(run, "payload.applicant.ssn").await;
+    let erased = Unpacked::new(&bundle::download(&ground.auditor, run).await, place("erased"));
+    let gone = states(&erased);
+    assert!(
+        gone.iter().all(|(path, state)| (path == "payload.applicant.ssn") == (state == "erased")),
+        "{gone:?}"
+    );
+    let report = erased.read("report.html");
+    assert!(report.contains("Erased for good on") && report.contains("She asked for it."), "{report}");
+    assert!(report.contains("The request is justified."), "{report}");
+    for (passed, said) in [erased.check(None), erased.verify(&[])] {
+        assert!(passed, "{said}");
+    }
+    let plain = ground.staff.start(7, json!({"license_id": 123})).await;
+    ground
+        .auditor
+        .post(&format!("/acts/runs/{plain}/bundle"), json!({"reason": "Why not."}))
+        .await
+        .problem(409);
+    ground.server.stop().await;
 }

@@ -1,10 +1,11 @@
 //! A run's evidence in one file (zip): its entries, the proof that each stands in the signed log, a report for people,
 //! and how to check all of it without this program.
 //!
-//! The same run under the same checkpoint gives the same bytes. Owns the names and forms of the files; reads and
+//! The same run under the same checkpoint gives the same bytes, until something in it is erased. Owns the names and forms of the files; reads and
 //! writes no database. [`check`] reads a bundle back and believes nothing in it.
 
 pub mod check;
+pub mod disclosures;
 
 use super::csv;
 use crate::audit::chain::Stored;
@@ -12,7 +13,8 @@ use crate::audit::{Hash, leaf_hash};
 use crate::store::error::StoreError;
 use crate::store::tree::checkpoints::{self, SignedHead};
 use crate::store::tree::{self, keys};
-use crate::store::{Connection, log};
+use crate::store::{Connection, disclosures as sealed_values, log, redactions};
+use disclosures::{Line, Sealed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -28,6 +30,7 @@ pub const REPORT: &str = "report.html";
 pub const ENTRIES: &str = "entries.ndjson";
 pub const CSV: &str = "entries.csv";
 pub const BESIDE: &str = "beside.ndjson";
+pub const DISCLOSURES: &str = "disclosures.ndjson";
 pub const PROOFS: &str = "proofs.json";
 pub const CHECKPOINT: &str = "checkpoint";
 pub const KEY: &str = "vkey";
@@ -39,6 +42,8 @@ pub struct Evidence {
     pub run_id: i64,
     pub entries: Vec<Stored>,
     pub proofs: Vec<EntryProof>,
+    /// What is sealed in the entries.
+    pub sealed: Vec<Line>,
     pub head: SignedHead,
     /// The log's verifier keys, one a line.
     pub keys: String,
@@ -59,6 +64,7 @@ pub fn evidence(
     connection: &mut Connection,
     run_id: i64,
     is_over: bool,
+    sealed: Sealed,
 ) -> Result<Option<Evidence>, StoreError> {
     let mut entries = Vec::new();
     loop {
@@ -86,8 +92,22 @@ pub fn evidence(
         proofs.push(EntryProof { seq: entry.seq.unsigned_abs(), index: *index, proof });
     }
     drop(nodes);
+    let sealed = sealed_in(connection, run_id, count, sealed)?;
     let keys = keys::all(connection)?.into_iter().map(|key| key.vkey + "\n").collect();
-    Ok(Some(Evidence { run_id, entries, proofs, head, keys }))
+    Ok(Some(Evidence { run_id, entries, proofs, sealed, head, keys }))
+}
+
+/// What is sealed in a run's first `count` entries.
+fn sealed_in(
+    connection: &mut Connection,
+    run_id: i64,
+    count: usize,
+    sealed: Sealed,
+) -> Result<Vec<Line>, StoreError> {
+    let values = sealed_values::of_run(connection, run_id)?;
+    let redactions = redactions::of_run(connection, run_id)?;
+    let lines = values.into_iter().map(|value| Line::of(value, sealed, &redactions));
+    Ok(lines.take_while(|line| line.seq <= count as u64).collect())
 }
 
 /// Puts the bundle together; `report` is for people.
@@ -110,6 +130,9 @@ pub fn write(evidence: &Evidence, report: &str) -> Vec<u8> {
         beside.map(|(seq, beside)| json!({"seq": seq, "beside": beside}).to_string().into_bytes()).collect();
     if !beside.is_empty() {
         files.push((BESIDE, lines(beside)));
+    }
+    if !evidence.sealed.is_empty() {
+        files.push((DISCLOSURES, disclosures::write(&evidence.sealed)));
     }
     files.push((MANIFEST, manifest(evidence, &files)));
     zip(&files)

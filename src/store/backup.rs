@@ -49,9 +49,10 @@ pub struct AsideTable {
 }
 
 /// Rows that belong to runs or entries, and that an erasure must reach in the backup too.
-pub const ASIDE: [AsideTable; 2] = [
+pub const ASIDE: [AsideTable; 3] = [
     AsideTable { name: "disclosures", of_entries: true, after_runs: false },
     AsideTable { name: "start_keys", of_entries: false, after_runs: true },
+    AsideTable { name: "redactions", of_entries: false, after_runs: true },
 ];
 
 /// The salt of a run's checksums is a column of `runs`, not a row: it goes by this name.

@@ -118,6 +118,12 @@ pub fn get(connection: &mut PgConnection, id: i64) -> Result<Option<RedactionRow
     Ok(found.first(connection).optional()?)
 }
 
+/// All of a run's, oldest first.
+pub fn of_run(connection: &mut PgConnection, run_id: i64) -> Result<Vec<RedactionRow>, StoreError> {
+    let query = redactions::table.filter(redactions::run_id.eq(run_id)).order(redactions::id.asc());
+    Ok(query.select(RedactionRow::as_select()).load(connection)?)
+}
+
 /// Newest first, from before `cursor`.
 pub fn list(
     connection: &mut PgConnection,

@@ -18,7 +18,10 @@ const API: &[(&str, &[Verb])] = &[
     ("/acts/runs", &[(Method::GET, |get| get.to(runs::index))]),
     ("/acts/runs/{id}", &[(Method::GET, |get| get.to(runs::show))]),
     ("/acts/runs/{id}/replay", &[(Method::GET, |get| get.to(replay::replay))]),
-    ("/acts/runs/{id}/bundle", &[(Method::GET, |get| get.to(bundle::bundle))]),
+    (
+        "/acts/runs/{id}/bundle",
+        &[(Method::GET, |get| get.to(bundle::bundle)), (Method::POST, |post| post.to(bundle::disclose))],
+    ),
     ("/acts/runs/{id}/cancel", &[(Method::PATCH, |patch| patch.to(run_acts::cancel))]),
     ("/acts/runs/{id}/pause", &[(Method::POST, |post| post.to(run_acts::pause))]),
     ("/acts/runs/{id}/resume", &[(Method::POST, |post| post.to(run_acts::resume))]),

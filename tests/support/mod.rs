@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod bucket;
+pub mod bundle;
 pub mod client;
 pub mod gate;
 pub mod outside;

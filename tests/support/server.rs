@@ -9,6 +9,7 @@ use hms_act::auth::policy::Scope;
 use hms_act::auth::token_keys::TokenKey;
 use hms_act::auth::tokens;
 use hms_act::config::{Config, DEFAULT_MAX_BODY_BYTES, DEFAULT_OVERRIDE_REVIEW_HOURS, Secret};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -124,6 +125,22 @@ impl TestServer {
 
     pub fn nobody(&self) -> Caller {
         self.caller.clone()
+    }
+
+    /// Publishes two steps that are computed, and completes so many runs of it.
+    pub async fn complete_runs(&self, count: usize) -> Vec<i64> {
+        let definition = json!({"tasks": [
+            {"id": "one", "type": "script", "uses": "compute"},
+            {"id": "two", "type": "script", "uses": "compute"},
+        ]});
+        let id = self.user("admin").publish(&format!("Two {count}"), definition).await;
+        let staff = self.user("staff");
+        let mut runs = Vec::new();
+        for number in 0..count {
+            runs.push(staff.start(id, json!({"number": number})).await);
+            staff.wait_for_status(runs[number], "completed").await;
+        }
+        runs
     }
 
     /// Returns once every entry that is committed by now has its place in a signed tree.

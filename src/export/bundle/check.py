@@ -6,6 +6,7 @@ import argparse
 import base64
 import hashlib
 import json
+import os
 import sys
 
 BAD = []
@@ -121,6 +122,31 @@ def check_entries(manifest, proofs):
     return len(lines)
 
 
+def check_sealed():
+    """Step 5."""
+    given = {}
+    if os.path.exists("disclosures.ndjson"):
+        for line in open("disclosures.ndjson", encoding="utf-8"):
+            value = json.loads(line)
+            given.setdefault(value["seq"], []).append(value)
+    for line in open("entries.ndjson", "rb").read().split(b"\n")[:-1]:
+        entry = json.loads(line)
+        values = given.pop(entry["seq"], [])
+        place = "run %s seq %s" % (entry["run"], entry["seq"])
+        if sorted(value["digest"] for value in values) != entry.get("_sd", []):
+            bad(place + ": its sealed values are not those that disclosures.ndjson tells of")
+        for value in values:
+            text = value.get("disclosure")
+            if text is None:
+                continue
+            digest = base64.urlsafe_b64encode(sha256(text.encode())).decode().rstrip("=")
+            name = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))[1]
+            if digest != value["digest"] or name != value["place"]:
+                bad(place + ": the disclosure of " + value["place"] + " is not the one that was sealed")
+    for seq in given:
+        bad("disclosures.ndjson tells of an entry %s, which is not there" % seq)
+
+
 def check_signature(proofs, vkey):
     """Steps 3 and 4."""
     text, signatures = open("checkpoint", encoding="utf-8", newline="").read().rsplit("\n\n", 1)
@@ -148,6 +174,7 @@ def main():
         if sha256(open(name, "rb").read()).hex() != known["sha256"]:
             print("NOTE", name, "is not the file that the manifest names")
     count = check_entries(manifest, proofs)
+    check_sealed()
     check_signature(proofs, key or open("vkey").readline())
     if BAD:
         sys.exit(1)

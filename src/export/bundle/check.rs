@@ -1,8 +1,10 @@
 //! Reading a bundle back. Nothing in it is believed: hostile files are bounded, and every claim is computed again.
 
-use super::{BESIDE, CHECKPOINT, ENTRIES, EntryProof, KEY, MANIFEST, PROOFS};
+use super::disclosures::{self, Line};
+use super::{BESIDE, CHECKPOINT, DISCLOSURES, ENTRIES, EntryProof, KEY, MANIFEST, PROOFS};
 use crate::audit::chain::Finding;
 use crate::audit::checkpoint::Checkpoint;
+use crate::audit::disclosure::Disclosure;
 use crate::audit::note::VerifierKey;
 use crate::audit::{Hash, entry, leaf_hash, tree};
 use crate::engine::json::canonical;
@@ -136,6 +138,7 @@ impl Bundle {
     fn check_entries(&self, checked: &mut Checked) {
         let run = self.manifest.run;
         let beside = self.beside();
+        let disclosures = self.disclosures(checked);
         let root: Option<Hash> = hex::decode(&self.proofs.root).ok().and_then(|root| root.try_into().ok());
         let content = self.files.get(ENTRIES).map(Vec::as_slice).unwrap_or_default();
         let mut prev: Option<Hash> = None;
@@ -144,7 +147,8 @@ impl Bundle {
             checked.entries = number;
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             let hash = leaf_hash(line);
-            let entry = Entry { run, number, line, hash, prev, beside: beside.get(&number) };
+            let sealed = disclosures.get(&number).map_or(&[][..], Vec::as_slice);
+            let entry = Entry { run, number, line, hash, prev, beside: beside.get(&number), sealed };
             let proven =
                 entry.check(self.proofs.entries.get(number as usize - 1), self.proofs.size, root.as_ref());
             match proven {
@@ -172,6 +176,22 @@ impl Bundle {
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
         lines.map(|line| (line.seq, line.beside)).collect()
     }
+
+    /// What the bundle says is sealed in each entry.
+    fn disclosures(&self, checked: &mut Checked) -> HashMap<u64, Vec<Disclosure>> {
+        let lines: Vec<Line> = disclosures::read(&self.text(DISCLOSURES)).unwrap_or_else(|error| {
+            checked.words.push(format!("{DISCLOSURES} is damaged: {error}"));
+            Vec::new()
+        });
+        let mut found: HashMap<u64, Vec<Disclosure>> = HashMap::new();
+        for line in lines {
+            found.entry(line.seq).or_default().push(line.disclosure());
+        }
+        if let Some(seq) = found.keys().find(|seq| **seq == 0 || **seq > self.manifest.entries) {
+            checked.words.push(format!("{DISCLOSURES} tells of an entry {seq}, which is not there"));
+        }
+        found
+    }
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(files: &BTreeMap<String, Vec<u8>>, name: &str) -> Result<T, String> {
@@ -187,6 +207,7 @@ struct Entry<'a> {
     hash: Hash,
     prev: Option<Hash>,
     beside: Option<&'a Value>,
+    sealed: &'a [Disclosure],
 }
 
 impl Entry<'_> {
@@ -204,6 +225,7 @@ impl Entry<'_> {
             return Err("it does not link to the entry before it".to_owned());
         }
         let opened = entry::open(self.line, self.beside)?;
+        opened.check_disclosures(self.sealed)?;
         if serde_json::from_slice::<Value>(self.line).is_ok_and(|value| canonical(&value) != self.line) {
             return Err("its bytes are not in the form in which entries are written".to_owned());
         }

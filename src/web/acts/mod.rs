@@ -4,6 +4,7 @@
 //! entries in the log.
 
 mod approvals;
+mod bundle;
 mod overrides;
 mod redactions;
 mod refused;
@@ -13,6 +14,7 @@ mod start;
 mod what_if;
 
 pub use approvals::{decide, read_approval};
+pub use bundle::make_bundle;
 pub use overrides::{Judgement, decide_override, file_override, read_override};
 pub use redactions::{MAX_PATH, OWN_REDACTION, decide_redaction, file_redaction, read_redaction};
 pub(in crate::web) use refused::{plain_refusal, refused_error};

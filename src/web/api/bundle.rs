@@ -1,20 +1,15 @@
-//! `GET /acts/runs/{id}/bundle`: a run's evidence in one file. Making one is an entry in the log.
+//! `GET` and `POST /acts/runs/{id}/bundle`: a run's evidence in one file. Making one is an entry in the log.
 
 use super::super::acts;
-use super::super::pages::report::Report;
 use super::super::principal::authenticate;
 use super::super::problem::AppError;
 use super::super::site::Site;
-use super::path_id;
 use super::query::Query;
-use crate::auth::policy::{Permission, Resource};
-use crate::export::bundle;
+use super::{path_id, reason, signed_body};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use askama::Template;
-use serde_json::json;
-use std::sync::Arc;
 
+/// `GET`: what is sealed is withheld.
 pub async fn bundle(
     req: HttpRequest,
     site: web::Data<Site>,
@@ -23,29 +18,30 @@ pub async fn bundle(
     let who = authenticate(&req).await?;
     let id = path_id(&path, "a run")?;
     Query::of(&req)?.finish()?;
-    site.permit(&who, Permission::ReadLog, Resource::Any).await?;
-    let run = acts::read_run(&site, &who, id).await?;
-    let (over, protocol) = (run.status.is_final(), Arc::clone(&run.protocol));
-    let evidence = site.read(move |connection| bundle::evidence(connection, id, over)).await?;
-    let evidence = evidence.ok_or_else(|| AppError::Unavailable {
-        detail: site.sealing.problem().map_or_else(
-            || "The run's last entries are being signed. Ask again in a second.".to_owned(),
-            |problem| format!("The run's last entries are not signed: {problem}."),
-        ),
-        retry_after: 1,
-    })?;
-    let head = evidence.head.size;
-    let making = web::block(move || -> Result<Vec<u8>, askama::Error> {
-        let report = Report::of(&evidence, &protocol, &run.protocol_ref.name).render()?;
-        Ok(bundle::write(&evidence, &report))
-    });
-    let bytes = making.await.map_err(AppError::internal)?.map_err(AppError::internal)?;
-    site.record(&who, "bundle.made", json!({"run": id, "checkpoint": head})).await?;
-    Ok(HttpResponse::Ok()
+    Ok(zipped(id, acts::make_bundle(&site, &who, id, None).await?))
+}
+
+/// `POST` with a reason: what is sealed is in it.
+pub async fn disclose(
+    req: HttpRequest,
+    site: web::Data<Site>,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse, AppError> {
+    let (who, body) = signed_body(&req, payload).await?;
+    let id = path_id(&path, "a run")?;
+    let reason = reason(body)?;
+    Ok(zipped(id, acts::make_bundle(&site, &who, id, Some(&reason)).await?))
+}
+
+/// The file, as a download.
+pub fn zipped(id: i64, bytes: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok()
         .content_type("application/zip")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((
             header::CONTENT_DISPOSITION,
             format!("attachment; filename=\"run-{id}-evidence.zip\""),
         ))
-        .body(bytes))
+        .body(bytes)
 }

@@ -8,7 +8,8 @@ use super::moment::Moment;
 use super::status::Status;
 use askama::Template;
 
-/// The form sends `reason` and `csrf` to `POST /runs/{id}/sealed`; what it answers has the values.
+/// The form sends `reason` and `csrf` to `POST /runs/{id}/sealed`; what it answers has the values. With `as=bundle` it
+/// is the run's evidence with them.
 #[derive(Template)]
 #[template(path = "sealed.html")]
 pub struct Sealed {
@@ -19,6 +20,8 @@ pub struct Sealed {
     pub reason: Field,
     /// None: they are not shown yet.
     pub values: Option<Vec<Value>>,
+    /// Whether this user may take out the run's evidence.
+    pub may_bundle: bool,
     /// The form that asks for an erasure. None: this user may not, or the run is not over.
     pub redaction_href: Option<String>,
 }

@@ -1,22 +1,40 @@
 //! `/acts/log/checkpoint`, `/acts/log/tile/…` and `/acts/log/key`.
 
-use super::call::{Call, get};
+use super::call::{Call, get, post};
 use super::log::TAG;
+use super::run_acts::Reason;
 use crate::auth::policy::Permission;
+use serde_json::json;
 
 pub fn calls() -> Vec<Call> {
-    vec![bundle(), checkpoint(), tile(), key()]
+    vec![bundle(), disclose(), checkpoint(), tile(), key()]
 }
 
 fn bundle() -> Call {
     get("/acts/runs/{id}/bundle", "getBundle", "Get a run's evidence in one file")
         .about(
             "Its entries, the proof that each stands in the signed log, a report for people, and how to check all of it \
-             with other software. Byte for byte the same while the run is. Making one is an entry in the log.",
+             with other software. What is sealed is withheld: it says which values, how long, and under which \
+             exemption. Byte for byte the same while the run is and nothing in it is erased. Making one is an entry \
+             in the log.",
         )
         .needs(Permission::ReadLog)
         .path_number("id", "The run.")
         .answer_text("The bundle.", &[("application/zip", "A zip file; its README.txt describes each file.")])
+        .tag(TAG)
+}
+
+fn disclose() -> Call {
+    post("/acts/runs/{id}/bundle", "discloseBundle", "Get a run's evidence with its sealed values")
+        .about(
+            "The same with the disclosures, which prove that the sealed values are those of the entries. Needs also \
+             what reading sealed values needs, and is recorded as such a reading, with the reason, before it is answered.",
+        )
+        .needs(Permission::ReadLog)
+        .path_number("id", "The run.")
+        .body::<Reason>(json!({"reason": "The court asked for it."}))
+        .answer_text("The bundle.", &[("application/zip", "A zip file; its README.txt describes each file.")])
+        .problem(409)
         .tag(TAG)
 }
 

@@ -6,6 +6,7 @@ use super::visit::{Visit, id, page_with};
 use crate::auth::policy::Permission;
 use crate::store::disclosures::SealedValue;
 use crate::web::acts;
+use crate::web::api::bundle;
 use crate::web::pages::acts::reason;
 use crate::web::pages::facts;
 use crate::web::pages::forms::Problem;
@@ -26,7 +27,8 @@ pub async fn show(visit: Visit, path: web::Path<String>) -> Result<HttpResponse,
     draw(&visit, id, &Sent::default(), None, Vec::new(), StatusCode::OK).await
 }
 
-/// `POST /runs/{id}/sealed`: the values, after the reading is recorded.
+/// `POST /runs/{id}/sealed`: the values, after the reading is recorded; or, asked `as` a `bundle`, the run's evidence
+/// with them in it.
 ///
 /// # Errors
 /// 403, 404. What is wrong comes back with the form, with 422, or 409 when nothing is sealed.
@@ -38,12 +40,19 @@ pub async fn read(visit: Visit, path: web::Path<String>, Form(sent): Form) -> Re
         let problems = vec![Problem::at_field("field-reason", message)];
         return draw(&visit, id, &sent, None, problems, StatusCode::UNPROCESSABLE_ENTITY).await;
     }
-    match acts::read_sealed(&visit.site, &visit.who, id, &reason).await {
-        Ok(values) => draw(&visit, id, &sent, Some(told(&values)?), Vec::new(), StatusCode::OK).await,
+    let read = async {
+        if sent.text("as") == "bundle" {
+            let bytes = acts::make_bundle(&visit.site, &visit.who, id, Some(&reason)).await?;
+            return Ok(bundle::zipped(id, bytes));
+        }
+        let values = acts::read_sealed(&visit.site, &visit.who, id, &reason).await?;
+        draw(&visit, id, &sent, Some(told(&values)?), Vec::new(), StatusCode::OK).await
+    };
+    match read.await {
         Err(AppError::Conflict { detail, .. }) => {
             draw(&visit, id, &sent, None, vec![Problem::at_field("", detail)], StatusCode::CONFLICT).await
         }
-        Err(error) => Err(error),
+        answer => answer,
     }
 }
 
@@ -67,6 +76,7 @@ async fn draw(
         problems,
         reason: field,
         values,
+        may_bundle: visit.may(Permission::ReadLog),
         redaction_href: may_erase.then(|| format!("/runs/{id}/redaction")),
         chrome: visit.chrome(&format!("Sealed values of run {id}"), "/runs").await?,
     };

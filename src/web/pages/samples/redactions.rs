@@ -41,6 +41,7 @@ fn sealed(shown: bool) -> Sealed {
         protocol: "Export licence renewal".to_owned(),
         problems: Vec::new(),
         reason: reason("Why do you need to see them?"),
+        may_bundle: true,
         values: shown.then(|| values.into_iter().map(value).collect()),
         redaction_href: Some("/runs/9001/redaction".to_owned()),
     }

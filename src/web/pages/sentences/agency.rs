@@ -42,6 +42,9 @@ pub fn of_agency(stored: &Stored) -> String {
         "log.exported" => format!("{who} exported the log."),
         "log.backed_up" => format!("{who} backed up the log: {} entries.", value("entries")),
         "log.restored" => format!("{who} restored the log from a backup of {} entries.", value("entries")),
+        "bundle.made" if detail.get("disclosed").is_some() => {
+            format!("{who} took out the evidence of run {} with its sealed values.", value("run"))
+        }
         "bundle.made" => format!("{who} took out the evidence of run {}.", value("run")),
         "key.added" => format!("{who} added a key that signs {}.", key_use(&value("use"))),
         "key.rotated" => format!("{who} changed the key that signs the log."),
