@@ -67,6 +67,7 @@ pub struct Running {
     threads: Threads,
     agency_log: Arc<AgencyLog>,
     demo_agency: Option<Agency>,
+    scheduler: Scheduler,
     pool: Pool,
     database: Database,
 }
@@ -182,7 +183,19 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         housekeeping: tokio::spawn(keep_house(pool.clone(), Arc::clone(&agency_log), stopping)),
     };
     let threads = Threads { committer, listener, heartbeat, sequencer, sealing };
-    Ok(Running { address, base_url, stop, server, tasks, threads, agency_log, demo_agency, pool, database })
+    Ok(Running {
+        address,
+        base_url,
+        stop,
+        server,
+        tasks,
+        threads,
+        agency_log,
+        demo_agency,
+        scheduler,
+        pool,
+        database,
+    })
 }
 
 /// What a first start needs: the demo's users and protocol, or a word on how to create the first admin.
@@ -354,6 +367,11 @@ impl Running {
         &self.base_url
     }
 
+    /// The way to the runs.
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+
     /// Whether the log is being signed.
     pub fn sealing(&self) -> &Sealing {
         &self.threads.sealing
@@ -386,6 +404,7 @@ impl Running {
         if let Some(agency) = &self.demo_agency {
             agency.stop().await;
         }
+        drop(self.scheduler);
         // Every way to the committer is closed now: it writes what is queued, and ends.
         let Threads { committer, listener, heartbeat, sequencer, .. } = self.threads;
         let ended = tokio::task::spawn_blocking(move || {

@@ -4,6 +4,7 @@ mod backup;
 mod commands;
 mod verify;
 
+use crate::bench::{Part, Plan};
 use crate::config::{Config, Flags};
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
@@ -92,11 +93,24 @@ enum Command {
     RotateLogKey,
     /// Print the description of the API (OpenAPI 3.1).
     Openapi,
-    /// Measure runs per second beside the raw rate of the same inserts, on a private Postgres of its own.
+    /// Measure the whole product, on a private Postgres of its own: runs per second beside the raw rate of the same
+    /// inserts, evidence beside COPY, pages, streams, restarts.
     Bench {
+        /// Measure only this part; may be given several times.
+        #[arg(long = "only", value_enum)]
+        parts: Vec<Part>,
         /// Runs of five steps to complete.
         #[arg(long, default_value_t = 20_000)]
         runs: usize,
+        /// Runs that are there when pages are measured.
+        #[arg(long, default_value_t = 50_000)]
+        present: usize,
+        /// Open pages of one run.
+        #[arg(long, default_value_t = 2_000)]
+        streams: usize,
+        /// Runs in flight when the program is killed.
+        #[arg(long, default_value_t = 10_000)]
+        in_flight: usize,
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
@@ -166,7 +180,9 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
             println!("{}", crate::web::api::openapi::json());
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Bench { runs, json }) => done(crate::bench::run(runs, json)),
+        Some(Command::Bench { parts, runs, present, streams, in_flight, json: as_json }) => {
+            done(crate::bench::run(&Plan { runs, present, streams, in_flight, parts, as_json }))
+        }
     }
 }
 

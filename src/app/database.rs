@@ -46,6 +46,11 @@ impl Database {
         Ok(database)
     }
 
+    /// The private server, if it is one.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
     /// The login that may do everything. None: it was not given.
     pub fn owner_url(&self, config: &Config) -> Option<String> {
         match &self.cluster {

@@ -1,5 +1,7 @@
 //! What the engine costs without a database: deciding, and keeping runs in memory.
 
+use super::cost::resident;
+use super::figures::Section;
 use crate::engine::command::{Actor, Catalog, CatalogEntry, Command, Context, DoneBy, Numbers, StartRun};
 use crate::engine::decide::{decide, start};
 use crate::engine::effects;
@@ -10,6 +12,30 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// What the engine costs by itself.
+pub(super) fn section() -> anyhow::Result<Section> {
+    let mut section = Section::new("pure", "the engine without a database");
+    let memory = memory()?;
+    let (p50, p99) = next_step(100, 50)?;
+    section.add(
+        "decide_100_tasks_p50_us",
+        "deciding the next of 100 tasks, p50",
+        p50.as_secs_f64() * 1e6,
+        "µs",
+    );
+    section.add(
+        "decide_100_tasks_p99_us",
+        "deciding the next of 100 tasks, p99",
+        p99.as_secs_f64() * 1e6,
+        "µs",
+    );
+    if let Some((parked, branch)) = memory {
+        section.add("bytes_per_parked_run", "memory, a run at an approval", parked, "bytes");
+        section.add("bytes_per_open_branch", "memory, one of 10,000 open branches", branch, "bytes");
+    }
+    Ok(section)
+}
 
 /// Every action is called by the instance.
 struct Everything;
@@ -55,7 +81,7 @@ fn with_context<T>(act: impl FnOnce(&mut Context<'_>) -> T) -> T {
 
 /// How long it takes to decide what follows a result, for each step of a run of `tasks` tasks: the median and the
 /// longest of the 99 fastest in a hundred.
-pub(super) fn next_step(tasks: usize, runs: usize) -> anyhow::Result<(Duration, Duration)> {
+fn next_step(tasks: usize, runs: usize) -> anyhow::Result<(Duration, Duration)> {
     let list: Vec<Value> = (0..tasks)
         .map(|task| {
             json!({"id": format!("task_{task}"), "type": "script", "uses": "call",
@@ -85,31 +111,25 @@ pub(super) fn next_step(tasks: usize, runs: usize) -> anyhow::Result<(Duration, 
 
 /// Bytes that a run takes which waits at an approval, and that a branch of a run takes whose 10,000 branches are all
 /// open: what the process grew by. None where the system does not say.
-pub(super) fn memory() -> anyhow::Result<Option<(f64, f64)>> {
+fn memory() -> anyhow::Result<Option<(f64, f64)>> {
     const PARKED: usize = 20_000;
     const BRANCHES: usize = 10_000;
     let parse = |document| {
         Protocol::parse(&document).map(Arc::new).map_err(|problems| anyhow::anyhow!("{problems:?}"))
     };
     let parked = parse(json!({"tasks": [{"id": "approve", "type": "hitl"}]}))?;
-    let Some(before) = resident() else { return Ok(None) };
+    let me = std::process::id();
+    let Some(before) = resident(me) else { return Ok(None) };
     let runs: Vec<Arc<Run>> =
         (0..PARKED).map(|_| Ok(Arc::new(begin(&parked)?))).collect::<anyhow::Result<_>>()?;
-    let between = resident().unwrap_or(before);
+    let between = resident(me).unwrap_or(before);
     let each = parse(json!({"tasks": [{"id": "each", "type": "parallel", "for_each": "payload.items",
         "max_concurrency": BRANCHES, "tasks": [{"id": "call", "type": "script", "with": {"n": "${item}"}}]}]}))?;
     let wide = begin_with(&each, json!({"items": (0..BRANCHES).collect::<Vec<_>>()}))?;
-    let after = resident().unwrap_or(between);
+    let after = resident(me).unwrap_or(between);
     anyhow::ensure!(runs.len() == PARKED && wide.steps.len() == BRANCHES + 1);
     let per = |bytes: u64, count: usize| bytes as f64 / count as f64;
     Ok(Some((per(between.saturating_sub(before), PARKED), per(after.saturating_sub(between), BRANCHES))))
-}
-
-/// Bytes of this process that are in memory (Linux).
-fn resident() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }
 
 fn begin(protocol: &Arc<Protocol>) -> anyhow::Result<Run> {

@@ -1,10 +1,14 @@
 //! The ceiling: the log rows of finished runs, written again in batches with nothing around them.
 
 use crate::audit::chain::Stored;
+use crate::store::embedded::{self, Cluster};
 use crate::store::{log, pool, raw_log, runs};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+const DATABASE: &str = "raw";
 /// Rows in a transaction.
 const ROWS: usize = 1_000;
 /// Connections that write at the same time.
@@ -12,10 +16,20 @@ const CLIENTS: i64 = 2;
 /// Copies get numbers from here on, far above those of the runs that are measured.
 const FIRST_COPY: i64 = 500_000_000;
 
-/// Rows per second, by two clients, for about this long.
-pub fn rows_per_second(url: &str, length: Duration) -> anyhow::Result<f64> {
-    let mut connection = pool::connect(url)?;
-    let template: Vec<Stored> = log::in_chain_order(&mut connection, None, None, ROWS as i64)?;
+/// A database beside the one that is measured, with the same tables: the copies must not stand in a log that is
+/// verified later. Its connection string. Nobody may be connected to the other one.
+pub(super) fn database(cluster: &Cluster) -> anyhow::Result<String> {
+    let mut connection = PgConnection::establish(&cluster.admin_url())?;
+    connection.batch_execute(&format!("CREATE DATABASE {DATABASE} TEMPLATE {}", embedded::DATABASE))?;
+    Ok(cluster.app_url_of(DATABASE))
+}
+
+/// Rows per second, by two clients, for about this long. The rows are like those in the database of `template`.
+pub(super) fn rows_per_second(template: &str, url: &str, length: Duration) -> anyhow::Result<f64> {
+    let mut connection = pool::connect(template)?;
+    // Behind the entries of the agency, which belong to no run.
+    let runs = Some((0, i64::MAX, i64::MAX));
+    let template: Vec<Stored> = log::in_chain_order(&mut connection, None, runs, ROWS as i64)?;
     anyhow::ensure!(template.len() == ROWS, "there are not yet {ROWS} rows to copy");
     let template = Arc::new(template);
     let began = Instant::now();

@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use chrono::Utc;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,7 +40,8 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        println!("HMS-ACT is closing.");
+        // Whoever read this may be gone, which is no reason not to close in order.
+        let _ = writeln!(std::io::stdout(), "HMS-ACT is closing.");
         match tokio::time::timeout(Duration::from_secs(STOP_SECONDS), running.stop()).await {
             Ok(stopped) => stopped,
             Err(_) => bail!("some part did not end in {STOP_SECONDS} seconds and was left behind"),

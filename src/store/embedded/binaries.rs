@@ -23,6 +23,10 @@ impl Binaries {
         self.directory.join("postgres")
     }
 
+    pub fn psql(&self) -> PathBuf {
+        self.directory.join("psql")
+    }
+
     pub fn pg_ctl(&self) -> PathBuf {
         self.directory.join("pg_ctl")
     }

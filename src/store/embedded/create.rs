@@ -12,7 +12,8 @@ use std::path::Path;
 /// The app's login, its owner's (which migrates), and the database: the names inside the private server.
 pub(super) const APP_LOGIN: &str = "hms_act";
 pub(super) const OWNER_LOGIN: &str = "hms_act_migrate";
-pub(super) const DATABASE: &str = "hms_act";
+/// The app's database.
+pub const DATABASE: &str = "hms_act";
 const SUPERUSER: &str = "postgres";
 
 /// Makes the database directory beside its place and renames it: an interrupted attempt leaves nothing half-made.

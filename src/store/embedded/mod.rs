@@ -17,11 +17,12 @@ pub use error::StartError;
 
 use super::conninfo::Conninfo;
 use binaries::Binaries;
+pub use create::DATABASE;
 use os_user::OsUser;
 use place::Place;
 use server::Postmaster;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A running private server.
 ///
@@ -59,9 +60,19 @@ impl Cluster {
         self.url(create::OWNER_LOGIN, create::DATABASE)
     }
 
-    /// For tests only: the owner's login, which may make and drop databases, in a database that is nobody's.
+    /// The owner's login, which may make and drop databases, in a database that is nobody's.
     pub fn admin_url(&self) -> String {
         self.url(create::OWNER_LOGIN, "postgres")
+    }
+
+    /// The connection string of the app's own login, to another database of this server.
+    pub fn app_url_of(&self, database: &str) -> String {
+        self.url(create::APP_LOGIN, database)
+    }
+
+    /// Postgres's own client, if it lies beside the server's programs.
+    pub fn psql(&self) -> Option<PathBuf> {
+        Some(self.binaries.psql()).filter(|psql| psql.exists())
     }
 
     /// The process id of the server.
