@@ -32,6 +32,7 @@ use crate::scheduler::{Scheduler, backup as scheduler_backup, figures, listen, l
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::{Pool, sessions, settings, token_keys, users};
 use crate::web::doors::Doors;
+use crate::web::live::Readings;
 use crate::web::measure::measure;
 use crate::web::routes;
 use crate::web::security::{frame, guard_csrf};
@@ -153,6 +154,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         programs: programs.clone(),
         callbacks: Arc::clone(&callbacks),
         log_readers: Arc::new(LogReaders::new(database.app_url.clone())),
+        readings: Arc::new(Readings::start(&pool, &scheduler)),
         sealing: sealing.clone(),
         demo: config.demo,
         override_review: chrono::TimeDelta::hours(config.override_review_hours.into()),

@@ -39,10 +39,12 @@ pub fn load(conn: &mut Connection, key_hash: &[u8]) -> QueryResult<Option<Value>
     Ok(Some(row.state))
 }
 
-/// Whether a session still lives. Unlike [`load`] it keeps nothing alive: an open page is not a person at work.
-pub fn exists(conn: &mut Connection, key_hash: &[u8]) -> QueryResult<bool> {
-    let living = sessions::table.find(key_hash).filter(sessions::expires_at.gt(diesel::dsl::now));
-    diesel::select(diesel::dsl::exists(living)).get_result(conn)
+/// Those of these sessions that still live. Unlike [`load`] it keeps nothing alive: an open page is not a person at
+/// work.
+pub fn living(conn: &mut Connection, key_hashes: &[Vec<u8>]) -> QueryResult<Vec<Vec<u8>>> {
+    let asked = sessions::key_hash.eq_any(key_hashes);
+    let living = sessions::table.filter(asked).filter(sessions::expires_at.gt(diesel::dsl::now));
+    living.select(sessions::key_hash).load(conn)
 }
 
 /// A new session. Without a user (somebody looking at the sign-in page) it lives one hour.

@@ -3,16 +3,24 @@
 //! Owns the streams' manners: listen before reading, repeat nothing, ask again who is there, end with the app.
 //! Never holds a connection while it waits, and never redirects. Format: https://html.spec.whatwg.org/#server-sent-events
 
+mod gather;
+
+pub use gather::Gather;
+
+use super::pages::handlers::run::Told;
 use super::problem::AppError;
 use super::site::Site;
 use crate::auth::session;
 use crate::engine::ids::RunId;
+use crate::scheduler::Scheduler;
 use crate::scheduler::changes::Listener;
-use crate::store::sessions;
+use crate::store::{Pool, sessions};
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, ContentEncoding};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -26,6 +34,43 @@ const SHARE: u32 = 20;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The name that the pages give to the last event.
 const END: &str = "end";
+
+/// What open pages read, for all of them together.
+pub struct Readings {
+    /// Of the sessions that are asked for, those that live, by their keys' hashes.
+    sessions: Gather<Vec<u8>, ()>,
+    /// What the page of a run shows to anybody.
+    pub runs: Gather<RunId, Arc<Told>>,
+}
+
+impl Readings {
+    /// Within a runtime.
+    pub fn start(pool: &Pool, scheduler: &Scheduler) -> Readings {
+        let scheduler = scheduler.clone();
+        let sessions = |connection: &mut _, keys: &[Vec<u8>]| {
+            let living = sessions::living(connection, keys)?;
+            Ok(living.into_iter().map(|key| (key, ())).collect())
+        };
+        let runs = move |connection: &mut _, runs: &[RunId]| {
+            let mut told = HashMap::new();
+            for run in runs {
+                if let Some(shown) = scheduler.load_shown(connection, *run)? {
+                    told.insert(*run, Arc::new(Told::read(connection, shown)?));
+                }
+            }
+            Ok(told)
+        };
+        Readings { sessions: Gather::start(pool.clone(), sessions), runs: Gather::start(pool.clone(), runs) }
+    }
+
+    /// Whether a session lives, by its key's hash.
+    ///
+    /// # Errors
+    /// 503 when that cannot be read.
+    pub async fn is_signed_in(&self, key_hash: Vec<u8>) -> Result<bool, AppError> {
+        Ok(self.sessions.get(key_hash).await?.is_some())
+    }
+}
 
 /// One state of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,9 +218,7 @@ impl Live {
 
     /// Signing out, another role, another password and switching off all remove the session.
     async fn is_signed_in(&self) -> bool {
-        let key = self.session.0.clone();
-        let found = self.site.read(move |connection| Ok(sessions::exists(connection, &key)?)).await;
-        found.unwrap_or(false)
+        self.site.readings.is_signed_in(self.session.0.clone()).await.unwrap_or(false)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the handlers work with: the scheduler, the log of the agency, the facts about this deployment.
 
+use super::live::Readings;
 use super::problem::AppError;
 use crate::actions::command::AllowedPrograms;
 use crate::actions::guard::Guard;
@@ -43,6 +44,8 @@ pub struct Site {
     pub callbacks: Arc<Callbacks>,
     /// Reading the whole log is slow: whoever does it waits for a turn, and takes nothing from the others.
     pub log_readers: Arc<LogReaders>,
+    /// What open pages read, for all of them together.
+    pub readings: Arc<Readings>,
     /// Whether the log is being signed.
     pub sealing: Sealing,
     /// Users, a protocol and an agency that are made up.

@@ -12,7 +12,7 @@ use crate::auth::policy::{AuthMethod, Principal};
 use crate::auth::session;
 use crate::engine::ids::RunId;
 use crate::scheduler::stopped;
-use crate::store::{log, sessions};
+use crate::store::log;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -102,9 +102,7 @@ impl Listener {
         let who = match self.session {
             None => authenticate(&self.req).await?,
             // Every change of a user ends their sessions.
-            Some(key) if site.read(move |connection| Ok(sessions::exists(connection, &key)?)).await? => {
-                self.who.clone()
-            }
+            Some(key) if site.readings.is_signed_in(key.to_vec()).await? => self.who.clone(),
             Some(_) => {
                 let detail = "The session is over. Sign in again.".to_owned();
                 return Err(AppError::Unauthorized { detail, challenge: Challenge::Missing });

@@ -20,7 +20,7 @@ mod redactions;
 mod replay;
 mod rerun;
 mod rows;
-mod run;
+pub mod run;
 mod run_acts;
 mod run_new;
 mod runs;

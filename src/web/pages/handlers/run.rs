@@ -14,7 +14,7 @@ use crate::engine::state::Run;
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::log;
-use crate::store::redactions::{self, RedactionFilter};
+use crate::store::redactions::{self, RedactionFilter, RedactionRow};
 use crate::store::runs::recorded;
 use crate::web::acts;
 use crate::web::live::{self, Frame, Live};
@@ -30,6 +30,7 @@ use crate::web::site::Site;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use chrono::Utc;
+use std::sync::Arc;
 
 /// Entries on the page; the replay has them all.
 const LATEST: u64 = 200;
@@ -75,22 +76,26 @@ pub async fn live(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
         let (site, who, chrome, focus) = (site.clone(), who.clone(), chrome.clone(), focus.clone());
         let known = *seen;
         async move {
-            let drawn = read(&site, move |connection, site| {
-                let Some(run) = site.scheduler.load_shown(connection, run)? else { return Ok(None) };
-                let (version, over) = (run.version, run.status.is_final());
-                if version <= known {
-                    return Ok(Some((version, over, None)));
-                }
-                let asked = Asked { focus, back: None };
-                let view = view(connection, &who, chrome, &run, &asked)?;
-                Ok(Some((version, over, Some(view))))
-            })
-            .await?;
-            let Some((version, over, view)) = drawn else { return Ok((known, Frame::end())) };
-            let html = view.map(|view| view.as_live().render()).transpose().map_err(AppError::internal)?;
+            let Some(told) = site.readings.runs.get(run).await? else { return Ok((known, Frame::end())) };
+            let (version, over) = (told.run.version, told.run.status.is_final());
+            let html = match version > known {
+                true => Some(drawn(told, who, chrome, focus).await?),
+                false => None,
+            };
             Ok((version.max(known), Frame { html, id: version.to_string(), end: over }))
         }
     }))
+}
+
+/// The block `live`. A run of thousands of steps takes long enough to be drawn off the event loop.
+async fn drawn(
+    told: Arc<Told>,
+    who: Principal,
+    chrome: Chrome,
+    focus: Option<Focus>,
+) -> Result<String, AppError> {
+    let draw = move || view(&told, &who, chrome, &Asked { focus, back: None }).as_live().render();
+    web::block(draw).await.map_err(AppError::internal)?.map_err(AppError::internal)
 }
 
 async fn read<T: Send + 'static>(
@@ -117,27 +122,38 @@ pub async fn draw(visit: &Visit, run: RunId, asked: Asked) -> Result<View, AppEr
     let who = visit.who.clone();
     let drawn = read(&visit.site, move |connection, site| {
         let Some(run) = site.scheduler.load_shown(connection, run)? else { return Ok(None) };
-        view(connection, &who, chrome, &run, &asked).map(Some)
+        Ok(Some(view(&Told::read(connection, run)?, &who, chrome, &asked)))
     });
     drawn.await?.ok_or_else(|| AppError::NotFound(format!("There is no run {run}.")))
 }
 
+/// What the page of a run shows, whoever looks at it.
+pub struct Told {
+    run: Arc<Run>,
+    latest: Vec<Stored>,
+    known: Known,
+    redactions: Vec<RedactionRow>,
+}
+
+impl Told {
+    /// A run as it is shown, with what the database knows beside it.
+    pub fn read(connection: &mut Connection, run: Arc<Run>) -> Result<Told, StoreError> {
+        let latest = latest(connection, &run)?;
+        let known = known(connection, &run, &latest)?;
+        let redactions = asked_redactions(connection, &run)?;
+        Ok(Told { run, latest, known, redactions })
+    }
+}
+
 /// The page of a run, for somebody who may see it.
-fn view(
-    connection: &mut Connection,
-    who: &Principal,
-    chrome: Chrome,
-    run: &Run,
-    asked: &Asked,
-) -> Result<View, StoreError> {
+fn view(told: &Told, who: &Principal, chrome: Chrome, asked: &Asked) -> View {
+    let Told { run, latest, known, redactions } = told;
     let may = |permission| allow(who, permission, Resource::Run { started_by: &run.started_by }).is_ok();
     let open = !run.status.is_final();
     let protocol = format!("/protocols/{}", run.protocol_ref.id);
     let version = run.protocol_ref.version.to_string();
-    let latest = latest(connection, run)?;
-    let known = known(connection, run, &latest)?;
     let focus = asked.focus.as_ref();
-    Ok(View {
+    View {
         chrome,
         number: run.id.to_string(),
         protocol: run.protocol_ref.name.clone(),
@@ -150,8 +166,8 @@ fn view(
         log_href: may(Permission::ReadLog).then(|| format!("/log?run_id={}", run.id)),
         bundle_href: may(Permission::ReadLog).then(|| format!("/acts/runs/{}/bundle", run.id)),
         status: plan::status(run),
-        sentence: plan::sentence(run, &known),
-        origins: origins(run, &known),
+        sentence: plan::sentence(run, known),
+        origins: origins(run, known),
         stalled: plan::stalled(run),
         not_undone: plan::not_undone(run),
         started_by: run.started_by.clone(),
@@ -160,34 +176,39 @@ fn view(
         duration: plan::took(run, Utc::now()),
         decision: decision(run, who),
         review: review(run, who, may(Permission::ReadOverrides)),
-        steps: plan::steps(run, &known, focus),
+        steps: plan::steps(run, known, focus),
         whole_href: focus.map(|_| format!("/runs/{}", run.id)),
-        undone: plan::undone(run, &known),
+        undone: plan::undone(run, known),
         earlier: run.version.checked_sub(LATEST).filter(|earlier| *earlier > 0),
         entries: latest
             .iter()
             .map(|entry| sentences::entry(entry, Some(&run.protocol), Depth::Brief))
             .collect(),
         payload: facts::short_map(&run.payload),
-        redactions: redactions(connection, run, may(Permission::ReadRedactions))?,
+        redactions: redacted(redactions, may(Permission::ReadRedactions)),
         acts: offers::offers(run, who, asked.back.as_ref()),
-    })
+    }
 }
 
-/// What was erased of the run, when, by whom and why; and what is asked to be.
-fn redactions(connection: &mut Connection, run: &Run, may_see: bool) -> Result<Vec<Origin>, StoreError> {
+/// Requests to erase something of the run, oldest first.
+fn asked_redactions(connection: &mut Connection, run: &Run) -> Result<Vec<RedactionRow>, StoreError> {
     if !redact::is_marked(run) {
         return Ok(Vec::new());
     }
     let filter = RedactionFilter { run_id: Some(run.id.0), ..RedactionFilter::default() };
     let mut rows = redactions::list(connection, &filter, None, MOST_REDACTIONS)?;
     rows.reverse();
-    let told = rows.into_iter().map(|row| Origin {
-        sentence: redaction::sentence(&row),
+    Ok(rows)
+}
+
+/// What was erased of the run, when, by whom and why; and what is asked to be.
+fn redacted(rows: &[RedactionRow], may_see: bool) -> Vec<Origin> {
+    let told = rows.iter().map(|row| Origin {
+        sentence: redaction::sentence(row),
         link: may_see
             .then(|| Link { href: format!("/redactions/{}", row.id), text: "See the request".to_owned() }),
     });
-    Ok(told.collect())
+    told.collect()
 }
 
 fn live_href(run: &Run, focus: Option<&Focus>) -> String {
