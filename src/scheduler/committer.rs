@@ -130,7 +130,7 @@ impl Committer {
     /// A connection, and numbers enough for every request: drawn before the first try, and kept.
     fn prepare(&mut self, waiting: &[Request]) -> Result<(), StoreError> {
         if self.connection.is_none() {
-            self.connection = Some(pool::connect(&self.parts.database_url)?);
+            self.connection = Some(self.connect()?);
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let starts = waiting.iter().filter(|request| matches!(request, Request::Start { .. })).count();
@@ -199,14 +199,9 @@ impl Committer {
             }
             self.recover();
             let Some(connection) = &mut self.connection else { continue };
-            // Only once the old transaction is over can anybody say what is stored.
-            let over = crate::store::batch::await_writer(connection, self.writer);
             let stored: Result<Vec<bool>, StoreError> = groups
                 .iter()
                 .map(|group| {
-                    if over.is_err() {
-                        return Err(StoreError::Connection("the old transaction is not over".to_owned()));
-                    }
                     let last = group.member.sealed.last().map(|sealed| sealed.hash.to_vec());
                     let (id, version) = (group.member.run.id, group.member.run.version);
                     Ok(crate::store::runs::entry_hash(connection, id, version)? == last)
@@ -289,13 +284,21 @@ impl Committer {
         }
     }
 
+    /// A connection to go on with. Only once the transaction of the one before it is over, and whatever is stored is
+    /// where commits have to be, can anybody say what is stored.
+    fn connect(&self) -> Result<Connection, StoreError> {
+        let mut connection = pool::connect(&self.parts.database_url)?;
+        crate::store::batch::await_writer(&mut connection, self.writer)?;
+        Ok(connection)
+    }
+
     /// A new connection in place of a broken one. Waits a little, so that a database that is down is not hammered.
     fn recover(&mut self) {
         if self.connection.as_mut().is_some_and(is_alive) {
             return;
         }
         self.connection = None;
-        match pool::connect(&self.parts.database_url) {
+        match self.connect() {
             Ok(connection) => self.connection = Some(connection),
             Err(error) => {
                 tracing::warn!(error = %error, "the database does not answer");

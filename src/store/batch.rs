@@ -151,9 +151,15 @@ pub fn write(
 }
 
 /// Waits until no transaction of this writer is under way any more: one whose connection broke may still be in its
-/// COMMIT, on the server's side.
+/// COMMIT, on the server's side. And until whatever can be seen by now is where commits have to be: a COMMIT that waited
+/// for a synchronous standby and was broken off has happened here and perhaps nowhere else, so that whoever finds it
+/// must not acknowledge it yet. A message in the WAL, which nobody reads, makes this COMMIT wait for all before it.
 pub fn await_writer(connection: &mut PgConnection, writer: i64) -> Result<(), StoreError> {
-    connection.transaction(|connection| hold_writer_lock(connection, writer))
+    connection.transaction(|connection| {
+        hold_writer_lock(connection, writer)?;
+        diesel::sql_query("SELECT pg_logical_emit_message(true, 'hms_act', '')").execute(connection)?;
+        Ok(())
+    })
 }
 
 fn hold_writer_lock(connection: &mut PgConnection, writer: i64) -> Result<(), StoreError> {

@@ -4,8 +4,13 @@ use super::error::StoreError;
 use super::schema::settings;
 use diesel::prelude::*;
 
-/// The stored value of a setting; `proposed` becomes it when there is none yet.
+/// The stored value of a setting; `proposed` becomes it when there is none yet. Writes nothing when there is one: it is
+/// asked on standbys too.
 pub fn settle(connection: &mut PgConnection, key: &str, proposed: &str) -> Result<String, StoreError> {
+    let stored = settings::table.find(key).select(settings::value);
+    if let Some(stored) = stored.first(connection).optional()? {
+        return Ok(stored);
+    }
     diesel::insert_into(settings::table)
         .values((settings::key.eq(key), settings::value.eq(proposed)))
         .on_conflict_do_nothing()
