@@ -34,6 +34,7 @@ mod returns;
 mod schedules;
 mod schema;
 mod slots;
+mod standby;
 mod subruns;
 mod two_instances;
 mod verify;

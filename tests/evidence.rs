@@ -245,7 +245,11 @@ async fn nothing_is_signed_after_the_database_was_set_back() {
     let head = Checkpoint::open(&text(&server, "/acts/log/checkpoint").await, &keys).expect("the old one").0;
     let last = Checkpoint::open(&last, &keys).expect("signed").0;
     assert!(head.size < last.size);
-    server.stop().await;
+    // Whole in itself, so that only what lies outside the database can tell.
+    let (database, scratch) = server.stop_and_keep().await;
+    let (passed, said) = setup(&database, scratch.path()).verify();
+    assert!(!passed && said.contains("it was set back"), "{said}");
+    assert!(!said.contains(" 0 not signed yet"), "what no head covers is told: {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -127,7 +127,8 @@ impl Committer {
         Ok(stale)
     }
 
-    /// A connection, and numbers enough for every request: drawn before the first try, and kept.
+    /// A connection, and numbers enough for every request: drawn before the first try, and kept as long as the
+    /// connection.
     fn prepare(&mut self, waiting: &[Request]) -> Result<(), StoreError> {
         if self.connection.is_none() {
             self.connection = Some(self.connect()?);
@@ -214,9 +215,6 @@ impl Committer {
                     if stored {
                         return self.finish(group, crate::store::batch::Written::Written);
                     }
-                    if group.drew_its_number() {
-                        self.run_ids.push_front(group.member.run.id.0);
-                    }
                     group.into_requests()
                 })
                 .collect();
@@ -286,9 +284,12 @@ impl Committer {
 
     /// A connection to go on with. Only once the transaction of the one before it is over, and whatever is stored is
     /// where commits have to be, can anybody say what is stored.
-    fn connect(&self) -> Result<Connection, StoreError> {
+    fn connect(&mut self) -> Result<Connection, StoreError> {
         let mut connection = pool::connect(&self.parts.database_url)?;
         crate::store::batch::await_writer(&mut connection, self.writer)?;
+        // Numbers that were drawn may be drawn again: this may be another server, which does not know of them.
+        self.run_ids.clear();
+        self.approval_ids.clear();
         Ok(connection)
     }
 

@@ -6,6 +6,7 @@
 //! back, or a change behind its back, it stops and says so.
 
 use super::figures;
+use crate::audit::Hash;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::note::VerifierKey;
 use crate::auth::key_file::KeyFileError;
@@ -18,7 +19,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -62,7 +63,7 @@ pub struct Sequencer {
 
 /// Why nothing is signed.
 #[derive(Debug, thiserror::Error)]
-enum SealError {
+pub enum SealError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -184,20 +185,20 @@ impl Sequencer {
         }
         let trusted: Vec<VerifierKey> =
             known.iter().filter_map(|key| VerifierKey::parse(&key.vkey)).collect();
-        let remembered = self.remembered(&trusted)?;
+        let remembered = last_signed(&self.data_dir, &trusted)?;
         let memory = self.data_dir.join(MEMORY).display().to_string();
         // Looked at even when there is nothing to sign: a database that was set back stands where it once was.
         if let Some(head) = remembered.as_ref().filter(|head| head.size > size) {
-            self.extends(connection, size, head.size, head.root, &memory)?;
+            extends(connection, size, (head.size, head.root), &memory)?;
         }
         if latest.as_ref().is_some_and(|head| head.size == size && head.root == root) {
             return Ok(Sealed { size, claimed });
         }
         if let Some(head) = &latest {
-            self.extends(connection, size, head.size, head.root, "the database's last checkpoint")?;
+            extends(connection, size, (head.size, head.root), "the database's last checkpoint")?;
         }
         if let Some(head) = &remembered {
-            self.extends(connection, size, head.size, head.root, &memory)?;
+            extends(connection, size, (head.size, head.root), &memory)?;
         }
         let retiring = keys.retiring_vkey(&self.origin);
         let still = |at: DateTime<Utc>| Utc::now() < at + OVERLAP;
@@ -208,45 +209,6 @@ impl Sequencer {
         self.remember(&note)?;
         checkpoints::keep(connection, size, &root, &note)?;
         Ok(Sealed { size, claimed })
-    }
-
-    /// Whether the tree of `size` entries still begins with what was signed.
-    fn extends(
-        &self,
-        connection: &mut Connection,
-        size: u64,
-        signed: u64,
-        root: crate::audit::Hash,
-        by: &str,
-    ) -> Result<(), SealError> {
-        if signed > size {
-            return Err(SealError::Refused(format!(
-                "{signed} entries were signed ({by}) and the database has {size}: it was set back. Restore a newer \
-                 copy; nothing is signed until the log has again what was signed"
-            )));
-        }
-        if tree::root_at(connection, signed)? != root {
-            return Err(SealError::Refused(format!(
-                "the first {signed} entries are not those that were signed ({by}): run `hms-act verify`, which says \
-                 what was changed"
-            )));
-        }
-        Ok(())
-    }
-
-    /// The last head that was signed here. None: nothing was yet.
-    fn remembered(&self, trusted: &[VerifierKey]) -> Result<Option<Checkpoint>, SealError> {
-        let path = self.data_dir.join(MEMORY);
-        let note = match fs::read_to_string(&path) {
-            Ok(note) => note,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(SealError::Memory(path, error)),
-        };
-        let opened = Checkpoint::open(&note, trusted).map_err(|error| {
-            let path = path.display();
-            SealError::Refused(format!("{path}: {error}. It should say what was signed last here"))
-        });
-        Ok(Some(opened?.0))
     }
 
     /// Before the database hears of it: what was signed is never forgotten.
@@ -262,6 +224,49 @@ impl Sequencer {
         };
         write().map_err(|error| SealError::Memory(path.clone(), error))
     }
+}
+
+/// Whether the tree of `size` entries still begins with a head that was signed, of so many entries and that root.
+///
+/// # Errors
+/// `Refused` says what is wrong and what to do.
+pub fn extends(
+    connection: &mut Connection,
+    size: u64,
+    (signed, root): (u64, Hash),
+    by: &str,
+) -> Result<(), SealError> {
+    if signed > size {
+        return Err(SealError::Refused(format!(
+            "{signed} entries were signed ({by}) and the database has {size}: it was set back. Restore a newer copy; \
+             nothing is signed until the log has again what was signed"
+        )));
+    }
+    if tree::root_at(connection, signed)? != root {
+        return Err(SealError::Refused(format!(
+            "the first {signed} entries are not those that were signed ({by}): run `hms-act verify`, which says what \
+             was changed"
+        )));
+    }
+    Ok(())
+}
+
+/// The last head that was signed with this data directory. None: nothing was yet.
+///
+/// # Errors
+/// When it cannot be read, or is signed by nobody who is trusted.
+pub fn last_signed(data_dir: &Path, trusted: &[VerifierKey]) -> Result<Option<Checkpoint>, SealError> {
+    let path = data_dir.join(MEMORY);
+    let note = match fs::read_to_string(&path) {
+        Ok(note) => note,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(SealError::Memory(path, error)),
+    };
+    let opened = Checkpoint::open(&note, trusted).map_err(|error| {
+        let path = path.display();
+        SealError::Refused(format!("{path}: {error}. It should say what was signed last here"))
+    });
+    Ok(Some(opened?.0))
 }
 
 struct Sealed {

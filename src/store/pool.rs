@@ -5,7 +5,7 @@
 use super::conninfo::Conninfo;
 use super::error::StoreError;
 use diesel::connection::SimpleConnection;
-use diesel::r2d2::{self, ConnectionManager, CustomizeConnection};
+use diesel::r2d2::{self, ConnectionManager, CustomizeConnection, HandleError};
 use diesel::{Connection, PgConnection};
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ pub fn pool(app_url: &str, size: u32) -> Result<Pool, StoreError> {
         .max_size(size)
         .connection_timeout(WAIT)
         .connection_customizer(Box::new(Settings))
+        .error_handler(Box::new(OneLine))
         .build(manager)?;
     Ok(pool)
 }
@@ -73,6 +74,18 @@ fn parse(variable: &str, url: &str) -> Result<Conninfo, StoreError> {
 fn open(variable: &str, conninfo: &Conninfo) -> Result<PgConnection, StoreError> {
     PgConnection::establish(&conninfo.with_defaults(&CLIENT_SETTINGS))
         .map_err(|error| StoreError::unreachable(variable, conninfo, &error))
+}
+
+/// Tells of a failed connection in one line, whatever number of hosts was tried.
+#[derive(Debug)]
+struct OneLine;
+
+impl HandleError<r2d2::Error> for OneLine {
+    fn handle_error(&self, error: r2d2::Error) {
+        let lines = error.to_string();
+        let line = lines.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+        tracing::warn!(error = %line, "a connection to the database could not be made");
+    }
 }
 
 #[derive(Debug)]

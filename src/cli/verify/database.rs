@@ -1,6 +1,6 @@
 //! The database: every chain entry by entry, every entry beside its place in the tree, every signed head.
 
-use super::tree::{Places, check_heads};
+use super::tree::{Places, check_heads, check_memory};
 use super::{Findings, Progress, Trust, own_keys};
 use crate::app::database::Database;
 use crate::app::log_origin;
@@ -54,9 +54,16 @@ fn check_all(
         },
     };
     let heads = check_heads(connection, &trust.keys(), &known, &mut checked.findings)?;
+    let keys = [trust.keys(), known].concat();
+    check_memory(connection, &config.data_dir, &keys, &mut checked.findings)?;
+    // Of one run, what has no place in the tree yet; of all, what no head covers.
+    let unsigned = match (run, &heads) {
+        (None, Some((size, ..))) => checked.entries.saturating_sub(*size),
+        _ => checked.unsigned,
+    };
     println!(
         "{} entries in {} streams checked, {} broken. {} not signed yet.",
-        checked.entries, checked.streams, checked.findings.count, checked.unsigned
+        checked.entries, checked.streams, checked.findings.count, unsigned
     );
     match heads {
         Some((size, at, by)) => {

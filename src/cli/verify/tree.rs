@@ -6,6 +6,7 @@ use crate::audit::chain::{Finding, Stored};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::note::VerifierKey;
 use crate::audit::tile::{Growth, TILE_WIDTH, TileId};
+use crate::scheduler::sequencer::{MEMORY, SealError, extends, last_signed};
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::tree::checking::{self, EntryKey, Range};
@@ -13,6 +14,7 @@ use crate::store::tree::{self, checkpoints};
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 
 /// Ranges read at a time.
 const RANGES: i64 = 20_000;
@@ -251,6 +253,27 @@ pub fn check_heads(
         ));
     }
     Ok(heads.good)
+}
+
+/// Holds what was signed last with this data directory against the tree: a database that was set back is whole in
+/// itself, and only what lies outside it can tell.
+pub fn check_memory(
+    connection: &mut Connection,
+    data_dir: &Path,
+    known: &[VerifierKey],
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let looked = last_signed(data_dir, known).and_then(|head| {
+        let Some(head) = head else { return Ok(()) };
+        let by = data_dir.join(MEMORY).display().to_string();
+        let size = tree::size(connection)?;
+        extends(connection, size, (head.size, head.root), &by)
+    });
+    match looked {
+        Err(SealError::Refused(words)) => findings.add_words(&words),
+        looked => looked?,
+    }
+    Ok(())
 }
 
 /// The signed heads, smallest first, along the growing tree.
