@@ -20,6 +20,9 @@ pub struct Gather<K, V> {
     asked: mpsc::UnboundedSender<Ask<K, V>>,
 }
 
+/// Gives what there is for each key.
+type Read<K, V> = dyn Fn(&mut Connection, &[K]) -> Result<HashMap<K, V>, StoreError> + Send + Sync;
+
 /// None: the reading failed, and the log says why.
 type Reply<V> = oneshot::Sender<Option<Option<V>>>;
 
@@ -39,7 +42,7 @@ where
         R: Fn(&mut Connection, &[K]) -> Result<HashMap<K, V>, StoreError> + Send + Sync + 'static,
     {
         let (asked, mut asks) = mpsc::unbounded_channel();
-        let (read, turns) = (Arc::new(read), Arc::new(Semaphore::new(ROUNDS)));
+        let (read, turns): (Arc<Read<K, V>>, _) = (Arc::new(read), Arc::new(Semaphore::new(ROUNDS)));
         tokio::spawn(async move {
             while let Ok(turn) = Arc::clone(&turns).acquire_owned().await {
                 let mut round = Vec::new();
@@ -70,11 +73,7 @@ where
     }
 }
 
-fn answer<K: Eq + Hash + Clone, V: Clone>(
-    pool: &Pool,
-    read: &dyn Fn(&mut Connection, &[K]) -> Result<HashMap<K, V>, StoreError>,
-    round: Vec<Ask<K, V>>,
-) {
+fn answer<K: Eq + Hash + Clone, V: Clone>(pool: &Pool, read: &Read<K, V>, round: Vec<Ask<K, V>>) {
     let mut waiting: HashMap<K, Vec<Reply<V>>> = HashMap::new();
     for Ask { key, reply } in round {
         waiting.entry(key).or_default().push(reply);
