@@ -21,7 +21,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A comment this often, so that nothing in between takes the stream for dead; and a look whether the session lives.
@@ -81,12 +81,14 @@ pub struct Frame {
     pub id: String,
     /// Nothing will change any more.
     pub end: bool,
+    /// How long drawing it kept a core busy ([`core_time`]).
+    pub drawing: Duration,
 }
 
 impl Frame {
     /// There is nothing to show any more.
     pub fn end() -> Frame {
-        Frame { html: None, id: String::new(), end: true }
+        Frame { html: None, id: String::new(), end: true, drawing: Duration::ZERO }
     }
 
     /// As it goes over the wire. None: nothing goes.
@@ -170,10 +172,10 @@ impl Live {
         // Something goes out at once, so that the browser knows that it is connected.
         let mut out = ": connected\n\n".to_owned();
         loop {
-            let began = Instant::now();
+            let drawing;
             match draw(&mut seen).await {
                 Ok((now, frame)) => {
-                    seen = now;
+                    (seen, drawing) = (now, frame.drawing);
                     out.push_str(&frame.text().unwrap_or_default());
                     if !out.is_empty() && sender.send(std::mem::take(&mut out)).await.is_err() || frame.end {
                         return;
@@ -185,7 +187,7 @@ impl Live {
                     return;
                 }
             }
-            let pause = pause_after(began.elapsed());
+            let pause = pause_after(drawing);
             tokio::select! {
                 // Not the end of what it shows: browsers connect to the instance that comes after.
                 _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -222,6 +224,13 @@ impl Live {
     }
 }
 
+/// What this thread has used of a core so far: two moments on one thread say how long drawing took, however many
+/// others drew at the same time.
+pub fn core_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// How long a stream rests after it took this long to draw.
 fn pause_after(drawing: Duration) -> Duration {
     (drawing * SHARE).clamp(PAUSE, LONGEST_PAUSE)
@@ -242,7 +251,8 @@ mod tests {
 
     #[test]
     fn state_is_one_unnamed_event_with_its_position() {
-        let frame = Frame { html: Some("<p>\n a\r\nb\rc</p>".to_owned()), id: "7".to_owned(), end: false };
+        let html = Some("<p>\n a\r\nb\rc</p>".to_owned());
+        let frame = Frame { html, id: "7".to_owned(), end: false, drawing: Duration::ZERO };
         assert_eq!(frame.text().as_deref(), Some("id: 7\ndata: <p>\ndata:  a\ndata: b\ndata: c</p>\n\n"));
         let nothing = Frame { html: None, ..frame.clone() };
         assert_eq!(nothing.text(), None);

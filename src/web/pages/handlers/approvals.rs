@@ -16,6 +16,7 @@ use crate::web::site::Site;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use sha2::{Digest, Sha256};
+use std::time::Instant;
 
 const KNOWN: [&str; 3] = ["tab", "mine", "cursor"];
 
@@ -51,10 +52,11 @@ pub async fn live(visit: Visit, req: HttpRequest) -> Result<HttpResponse, AppErr
     Ok(stream.respond(after, move |seen: &mut String| {
         let (site, who, list, known) = (site.clone(), who.clone(), list.clone(), seen.clone());
         async move {
+            let began = Instant::now();
             let view = list.view(&site, &who, Chrome::default()).await?;
             let now = position(&view)?;
             let html = if now == known { None } else { Some(draw(&view)?) };
-            Ok((now.clone(), Frame { html, id: now, end: false }))
+            Ok((now.clone(), Frame { html, id: now, end: false, drawing: began.elapsed() }))
         }
     }))
 }

@@ -31,6 +31,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use chrono::Utc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Entries on the page; the replay has them all.
 const LATEST: u64 = 200;
@@ -78,23 +79,27 @@ pub async fn live(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
         async move {
             let Some(told) = site.readings.runs.get(run).await? else { return Ok((known, Frame::end())) };
             let (version, over) = (told.run.version, told.run.status.is_final());
-            let html = match version > known {
-                true => Some(drawn(told, who, chrome, focus).await?),
-                false => None,
+            let (html, drawing) = match version > known {
+                true => drawn(told, who, chrome, focus).await.map(|(html, took)| (Some(html), took))?,
+                false => (None, Duration::ZERO),
             };
-            Ok((version.max(known), Frame { html, id: version.to_string(), end: over }))
+            Ok((version.max(known), Frame { html, id: version.to_string(), end: over, drawing }))
         }
     }))
 }
 
-/// The block `live`. A run of thousands of steps takes long enough to be drawn off the event loop.
+/// The block `live`, and how long it took. A run of thousands of steps takes long enough to be drawn off the event loop.
 async fn drawn(
     told: Arc<Told>,
     who: Principal,
     chrome: Chrome,
     focus: Option<Focus>,
-) -> Result<String, AppError> {
-    let draw = move || view(&told, &who, chrome, &Asked { focus, back: None }).as_live().render();
+) -> Result<(String, Duration), AppError> {
+    let draw = move || {
+        let began = live::core_time();
+        let html = view(&told, &who, chrome, &Asked { focus, back: None }).as_live().render();
+        html.map(|html| (html, live::core_time() - began))
+    };
     web::block(draw).await.map_err(AppError::internal)?.map_err(AppError::internal)
 }
 
