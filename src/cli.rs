@@ -2,6 +2,7 @@
 
 mod backup;
 mod commands;
+mod doctor;
 mod verify;
 
 use crate::bench::{Part, Plan};
@@ -62,6 +63,8 @@ enum Command {
         #[arg(long, value_name = "VKEY")]
         key: Option<String>,
     },
+    /// Look at everything that keeps this deployment well, and say what to do where it is not.
+    Doctor,
     /// Back the log up, with all that a restore needs: adds what is missing at the target.
     Backup {
         /// A directory, or s3://bucket/prefix [HMS_ACT_BACKUP]
@@ -170,6 +173,7 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Verify { run, bundle, file, key }) => {
             verify::verify(&load(arguments.flags)?, &What { run, bundle, file, key })
         }
+        Some(Command::Doctor) => doctor::examine(&load(arguments.flags)?),
         Some(Command::Backup { to, aside }) => done(backup::make(&load(arguments.flags)?, to, aside)),
         Some(Command::Restore { from, aside, key, at, accept_loss }) => {
             let asked = backup::Asked { from, aside, key, at, accept_loss };

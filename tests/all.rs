@@ -15,6 +15,7 @@ mod browser;
 mod bundles;
 mod callbacks;
 mod commands;
+mod doctor;
 mod embedded;
 mod engine_properties;
 mod evidence;

@@ -13,6 +13,7 @@ pub mod disclosures;
 pub mod embedded;
 pub mod error;
 pub mod events;
+pub mod health;
 pub mod instances;
 pub mod lineage;
 pub mod log;
