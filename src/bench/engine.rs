@@ -13,9 +13,7 @@ use crate::engine::protocol::Protocol;
 use crate::engine::state::{Choice, ProtocolRef, Run, RunStatus};
 use crate::scheduler::{NewRun, Scheduler};
 use crate::store::registry::actions;
-use crate::store::{Connection, pool, protocols};
-use diesel::sql_types::{BigInt, Double};
-use diesel::{QueryableByName, RunQueryDsl, sql_query};
+use crate::store::{health, pool, protocols};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,6 +87,8 @@ impl Bench {
         let raw = move || raw::rows_per_second(&template, &raw_url, RAW);
         let raw = tokio::task::spawn_blocking(raw).await??;
         let second = timed(&self.scheduler, &new, runs - runs / 2).await?;
+        // Right after a load: how far the signing of the log is behind.
+        let unsealed = health::read(&mut pool::connect(&self.url)?)?.unsealed_for.unwrap_or_default();
         let rate = runs as f64 / (first + second).as_secs_f64();
         let rows = rate * (2 * STEPS + 2) as f64;
         section.add("runs_per_second", "runs per second", rate, "");
@@ -101,12 +101,7 @@ impl Bench {
         between.tell(&before, runs / 2, &mut section);
         section.add_time("fan_out_50_ms", "for each of 50, joined", self.fan_out(50).await?);
         section.add_time("fan_out_10000_ms", "for each of 10,000, joined", self.fan_out(MANY).await?);
-        section.add(
-            "unsealed_seconds",
-            "age of the oldest entry without a place in the tree",
-            self.unsealed()?,
-            "s",
-        );
+        section.add("unsealed_seconds", "age of the oldest entry without a place in the tree", unsealed, "s");
         Ok(section)
     }
 
@@ -210,28 +205,13 @@ impl Bench {
         Ok(NewRun::of(protocol_ref, Arc::new(protocol), payload, actor("bench", "staff")))
     }
 
-    /// Age of the oldest entry that the sequencer has not seen, in seconds: right after a load.
-    fn unsealed(&self) -> anyhow::Result<f64> {
-        #[derive(QueryableByName)]
-        struct Age {
-            #[diesel(sql_type = Double)]
-            age: f64,
-        }
-        let age: Age = sql_query(
-            "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(t)), 0)::float8 AS age
-             FROM activity_log WHERE txid >= (SELECT next_txid FROM log_head)",
-        )
-        .get_result(&mut pool::connect(&self.url)?)?;
-        Ok(age.age)
-    }
-
     fn costs(&self) -> anyhow::Result<Costs> {
         let me = std::process::id();
         Ok(Costs {
             app: processor_seconds(me),
             postgres: self.postmaster.and_then(processor_seconds_of_family),
             memory: resident(me),
-            written: written(&mut pool::connect(&self.url)?)?,
+            written: health::written_ahead(&mut pool::connect(&self.url)?)?,
         })
     }
 }
@@ -268,17 +248,6 @@ impl Costs {
         let written = (self.written - before.written) as f64 / runs as f64 / 1_024.0;
         section.add("wal_kib_per_run", "written ahead by Postgres, a run", written, "KiB");
     }
-}
-
-/// Bytes that Postgres has written into its write-ahead log.
-fn written(connection: &mut Connection) -> anyhow::Result<i64> {
-    #[derive(QueryableByName)]
-    struct Written {
-        #[diesel(sql_type = BigInt)]
-        bytes: i64,
-    }
-    let query = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS bytes";
-    Ok(sql_query(query).get_result::<Written>(connection)?.bytes)
 }
 
 /// Five tasks of an action, each with an input of its own.

@@ -6,10 +6,8 @@ use super::figures::Section;
 use super::server::{Server, fine};
 use crate::app;
 use crate::config::Config;
-use crate::store::pool;
+use crate::store::{log, pool};
 use anyhow::{Context, ensure};
-use diesel::sql_types::BigInt;
-use diesel::{QueryableByName, RunQueryDsl, sql_query};
 use futures_util::StreamExt;
 use std::process::Stdio;
 use std::time::Instant;
@@ -18,11 +16,11 @@ use std::time::Instant;
 const TIMES: usize = 3;
 
 pub(super) async fn section(ground: &Ground, config: &Config) -> anyhow::Result<Section> {
-    if entries(ground)? == 0 {
+    if log::count(&mut pool::connect(&ground.database.app_url)?)? == 0 {
         // Nothing was measured before: the log of a start and a stop is all there is.
         app::start(config).await?.stop().await?;
     }
-    let entries = entries(ground)? as f64;
+    let entries = log::count(&mut pool::connect(&ground.database.app_url)?)? as f64;
     let mut section = Section::new("evidence", format!("the log of {entries} entries"));
     let began = Instant::now();
     tokio::task::block_in_place(|| ground.program.told(&["verify"]))?;
@@ -51,16 +49,6 @@ pub(super) async fn section(ground: &Ground, config: &Config) -> anyhow::Result<
     }
     tokio::task::block_in_place(|| server.stop())?;
     Ok(section)
-}
-
-fn entries(ground: &Ground) -> anyhow::Result<i64> {
-    #[derive(QueryableByName)]
-    struct Count {
-        #[diesel(sql_type = BigInt)]
-        count: i64,
-    }
-    let mut connection = pool::connect(&ground.database.app_url)?;
-    Ok(sql_query("SELECT count(*) AS count FROM activity_log").get_result::<Count>(&mut connection)?.count)
 }
 
 /// Seconds of an export, read to its end and thrown away.

@@ -3,8 +3,6 @@
 use crate::audit::chain::Stored;
 use crate::store::embedded::{self, Cluster};
 use crate::store::{log, pool, raw_log, runs};
-use diesel::connection::SimpleConnection;
-use diesel::{Connection, PgConnection};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +17,7 @@ const FIRST_COPY: i64 = 500_000_000;
 /// A database beside the one that is measured, with the same tables: the copies must not stand in a log that is
 /// verified later. Its connection string. Nobody may be connected to the other one.
 pub(super) fn database(cluster: &Cluster) -> anyhow::Result<String> {
-    let mut connection = PgConnection::establish(&cluster.admin_url())?;
-    connection.batch_execute(&format!("CREATE DATABASE {DATABASE} TEMPLATE {}", embedded::DATABASE))?;
+    raw_log::make_database(&cluster.admin_url(), DATABASE, embedded::DATABASE)?;
     Ok(cluster.app_url_of(DATABASE))
 }
 

@@ -3,10 +3,8 @@
 use super::Ground;
 use super::figures::Section;
 use super::server::Server;
-use crate::store::pool;
+use crate::store::{pool, runs};
 use anyhow::ensure;
-use diesel::sql_types::BigInt;
-use diesel::{PgConnection, QueryableByName, RunQueryDsl, sql_query};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +28,7 @@ pub(super) async fn section(ground: &Ground, in_flight: usize) -> anyhow::Result
     ground.service.hold(true);
     start_all(&server, protocol, in_flight).await?;
     let mut connection = pool::connect(&ground.database.app_url)?;
-    let open = open(&mut connection, protocol)?;
+    let open = runs::open_of_protocol(&mut connection, protocol)?;
     ensure!(open == in_flight as i64, "{open} of {in_flight} runs are in flight");
 
     let Ok(server) = Arc::try_unwrap(server).map_err(|_| ()) else { anyhow::bail!("nobody else calls") };
@@ -53,7 +51,7 @@ pub(super) async fn section(ground: &Ground, in_flight: usize) -> anyhow::Result
     let server = starting.await??;
     let reopened = server.opened;
     let done = async {
-        while self::open(&mut connection, protocol)? > 0 {
+        while runs::open_of_protocol(&mut connection, protocol)? > 0 {
             tokio::time::sleep(LOOK * 10).await;
         }
         Ok::<_, anyhow::Error>(began.elapsed())
@@ -84,15 +82,4 @@ async fn start_all(server: &Arc<Server>, protocol: i64, runs: usize) -> anyhow::
         caller??;
     }
     Ok(())
-}
-
-/// Runs of a protocol that are not over.
-fn open(connection: &mut PgConnection, protocol: i64) -> anyhow::Result<i64> {
-    #[derive(QueryableByName)]
-    struct Count {
-        #[diesel(sql_type = BigInt)]
-        count: i64,
-    }
-    let query = "SELECT count(*) AS count FROM runs WHERE protocol_id = $1 AND closed_at IS NULL";
-    Ok(sql_query(query).bind::<BigInt, _>(protocol).get_result::<Count>(connection)?.count)
 }

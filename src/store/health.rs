@@ -1,4 +1,4 @@
-//! What `hms-act doctor` asks the database about itself. Never writes.
+//! What `hms-act doctor` and `hms-act bench` ask the database about itself. Never writes.
 
 use super::error::StoreError;
 use chrono::{DateTime, Utc};
@@ -80,4 +80,15 @@ pub fn bloated(connection: &mut PgConnection, dead: i64) -> Result<Vec<Bloated>,
     )
     .bind::<BigInt, _>(dead)
     .load(connection)?)
+}
+
+/// Bytes that the server has written into its write-ahead log.
+pub fn written_ahead(connection: &mut PgConnection) -> Result<i64, StoreError> {
+    #[derive(QueryableByName)]
+    struct Written {
+        #[diesel(sql_type = BigInt)]
+        bytes: i64,
+    }
+    let query = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS bytes";
+    Ok(diesel::sql_query(query).get_result::<Written>(connection)?.bytes)
 }

@@ -152,3 +152,8 @@ pub fn in_chain_order(
 pub(super) fn like_literal(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
+
+/// How many entries the log has.
+pub fn count(connection: &mut PgConnection) -> Result<i64, StoreError> {
+    Ok(activity_log::table.count().get_result(connection)?)
+}

@@ -2,8 +2,15 @@
 
 use super::error::StoreError;
 use crate::audit::chain::Stored;
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bytea, Integer, Json, Nullable, Text, Timestamptz};
+
+/// Makes a database like another one, to which nobody may be connected, with a login that may.
+pub fn make_database(admin_url: &str, name: &str, template: &str) -> Result<(), StoreError> {
+    let mut connection = super::pool::connect_as_owner(admin_url)?;
+    Ok(connection.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}"))?)
+}
 
 /// Writes copies of these rows under run numbers from `first` on, in one transaction.
 pub fn copy(connection: &mut PgConnection, rows: &[Stored], first: i64) -> Result<(), StoreError> {

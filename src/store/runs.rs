@@ -375,3 +375,9 @@ pub fn ids(connection: &mut PgConnection, range: Range<i64>, limit: i64) -> Resu
         .limit(limit)
         .load(connection)?)
 }
+
+/// How many runs of a protocol are not over.
+pub fn open_of_protocol(connection: &mut PgConnection, protocol_id: i64) -> Result<i64, StoreError> {
+    let open = runs::table.filter(runs::protocol_id.eq(protocol_id)).filter(runs::closed_at.is_null());
+    Ok(open.count().get_result(connection)?)
+}
