@@ -127,12 +127,14 @@ impl Committer {
         Ok(stale)
     }
 
-    /// A connection, and numbers enough for every request: drawn before the first try, and kept.
+    /// A connection, what is registered, and numbers enough for every request: drawn before the first try, and kept.
     fn prepare(&mut self, waiting: &[Request]) -> Result<(), StoreError> {
         if self.connection.is_none() {
             self.connection = Some(pool::connect(&self.parts.database_url)?);
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
+        // What was registered through another instance counts at once: a step of which nothing is known fails for good.
+        self.parts.catalog.catch_up(connection)?;
         let starts = waiting.iter().filter(|request| matches!(request, Request::Start { .. })).count();
         if self.run_ids.len() < starts {
             let missing = (starts - self.run_ids.len()) as i64;

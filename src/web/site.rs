@@ -11,6 +11,7 @@ use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::sequencer::Sealing;
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::error::StoreError;
+use crate::store::registry::Snapshot;
 use crate::store::{Connection, Pool, notices, redactions};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -150,6 +151,15 @@ impl Site {
             notices::notify(connection)
         })
         .await
+    }
+
+    /// What is registered now, through whichever instance.
+    ///
+    /// # Errors
+    /// 503
+    pub async fn catalog(&self) -> Result<Arc<Snapshot>, AppError> {
+        let catalog = self.scheduler.catalog.clone();
+        self.read(move |connection| catalog.catch_up(connection)).await
     }
 
     /// Does something with a connection, off the async threads.
