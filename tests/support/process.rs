@@ -110,6 +110,30 @@ impl TestProcess {
         self.caller.with_token(Some(token))
     }
 
+    /// As when its machine stands still: it holds what it holds, and does nothing.
+    pub fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it runs");
+    }
+
+    /// It goes on where it stood.
+    pub fn thaw(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it runs");
+    }
+
+    pub fn base_url(&self) -> &str {
+        self.caller.base_url()
+    }
+
+    /// Returns once it has its database.
+    pub async fn ready(&self) {
+        let ready = async {
+            while self.caller.get("/readyz").await.status != 200 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(GUARD, ready).await.expect("it gets ready");
+    }
+
     /// As a power cut: it gets no chance to say or write anything more.
     pub fn kill9(mut self) {
         self.child.kill().expect("it runs");
