@@ -75,6 +75,8 @@ impl Ask {
 }
 
 struct Trial {
+    seed: u64,
+    /// Sown anew for each round: what a round does depends on its number and the seed alone.
     random: StdRng,
     server: TestCluster,
     service: TestService,
@@ -108,6 +110,7 @@ impl Trial {
         let setups: Vec<Setup> = scratch.iter().enumerate().map(setup).collect();
         let instances: Vec<_> = setups.iter().map(|setup| Some(TestProcess::start(setup))).collect();
         let mut trial = Trial {
+            seed,
             random: StdRng::seed_from_u64(seed),
             server,
             service,
@@ -177,6 +180,7 @@ impl Trial {
 
     /// Starts runs and approves what waits, while some are killed; then everything lives again, and all is checked.
     async fn round(&mut self, round: usize) {
+        self.random = StdRng::seed_from_u64(self.seed.wrapping_add(round as u64));
         let starts = (0..STARTS).map(|n| Ask::Start { key: format!("{round}-{n}") });
         let decisions = std::mem::take(&mut self.waiting).into_iter();
         let decisions = decisions.map(|(run, approval)| Ask::Decide { run, approval });
@@ -216,12 +220,13 @@ impl Trial {
         }
         let (mut answers, mut dead) = (Vec::new(), Vec::new());
         for (after, victim) in victims {
-            while answers.len() < after {
+            // Without the database few get an answer.
+            while answers.len() < after && !dead.contains(&Victim::Database) {
                 answers.push(asked.next().await.expect("more are open"));
             }
             self.kill(victim).await;
             // An instance does not start without its database.
-            if self.random.random() && !(dead.contains(&Victim::Database)) {
+            if self.random.random() && !dead.contains(&Victim::Database) {
                 self.restart(victim);
             } else {
                 dead.push(victim);
@@ -242,7 +247,7 @@ impl Trial {
                     self.decided.insert(approval);
                 }
                 (ask, Some((503, _)) | None) => unanswered.push(ask),
-                (ask, Some((status, said))) => panic!("{ask:?}: {status} {said}"),
+                (ask, Some((status, said))) => panic!("{ask:?}: {status} {said}\n{}", self.errors()),
             }
         }
         unanswered
@@ -262,9 +267,15 @@ impl Trial {
                 (Ask::Decide { approval, .. }, 200 | 409) => {
                     self.decided.insert(approval);
                 }
-                (ask, status) => panic!("{ask:?}: {status} {said}"),
+                (ask, status) => panic!("{ask:?}: {status} {said}\n{}", self.errors()),
             }
         }
+    }
+
+    /// What the instances told of as errors.
+    fn errors(&self) -> String {
+        let logs = self.setups.iter().map(Setup::log).collect::<String>();
+        logs.lines().filter(|line| line.contains("ERROR")).collect::<Vec<_>>().join("\n")
     }
 
     async fn check_decisions(&mut self) {
