@@ -62,9 +62,13 @@ impl From<Error> for StoreError {
 /// Whether it is the connection's end, not the statement's fault.
 fn is_broken(error: &Error) -> bool {
     match error {
-        Error::DatabaseError(kind, _) => {
-            matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand)
-        }
+        Error::DatabaseError(
+            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
+            _,
+        ) => true,
+        // libpq does not always call a connection closed on which a write failed. Its own words end a line, which the
+        // server's never do, and it speaks up only when it has lost the server.
+        Error::DatabaseError(_, told) => told.message().ends_with('\n'),
         Error::RollbackErrorOnCommit { rollback_error, commit_error } => {
             is_broken(rollback_error) || is_broken(commit_error)
         }
@@ -82,4 +86,32 @@ impl From<diesel::r2d2::PoolError> for StoreError {
 /// libpq reports over several lines; a log line and a terminal want one.
 pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(kind: DatabaseErrorKind, message: &str) -> Error {
+        Error::DatabaseError(kind, Box::new(message.to_owned()))
+    }
+
+    #[test]
+    fn what_libpq_says_of_a_lost_server_is_no_fault_of_the_statement() {
+        let lost =
+            "server closed the connection unexpectedly\n\tThis probably means the server terminated.\n";
+        let refused = "duplicate key value violates unique constraint";
+        let broken = [
+            told(DatabaseErrorKind::Unknown, lost),
+            told(DatabaseErrorKind::ClosedConnection, "terminating connection due to administrator command"),
+            Error::BrokenTransactionManager,
+        ];
+        for error in broken {
+            let error = StoreError::from(error);
+            assert!(matches!(&error, StoreError::Connection(text) if !text.contains('\n')), "{error}");
+        }
+        for error in [told(DatabaseErrorKind::UniqueViolation, refused), Error::NotFound] {
+            assert!(matches!(StoreError::from(error), StoreError::Database(_)));
+        }
+    }
 }

@@ -74,7 +74,7 @@ impl Site {
     /// Writes an entry into the agency's own stream, committed when this returns.
     ///
     /// # Errors
-    /// 500 when it cannot be written: what is not recorded does not happen.
+    /// 500 or 503 when it cannot be written: what is not recorded does not happen.
     pub async fn record(
         &self,
         who: &Principal,
@@ -119,7 +119,7 @@ impl Site {
     pub async fn record_entry(&self, entry: AgencyEntry) -> Result<(), AppError> {
         let agency = Arc::clone(&self.agency);
         let written = actix_web::web::block(move || agency.record(entry)).await;
-        written.map_err(AppError::internal)?.map_err(AppError::internal)
+        written.map_err(AppError::internal)?.map_err(AppError::from)
     }
 
     /// Changes something and writes the entry that says so, in one transaction. `work` gives no entry when it
