@@ -1,6 +1,6 @@
 # HMS-ACT. `make run` starts the dashboard on http://127.0.0.1:8080, `make test` checks everything.
 
-.PHONY: run test setup setup-test fmt bench
+.PHONY: run test chaos setup setup-test fmt bench
 
 # Homebrew keeps versioned PostgreSQL out of PATH; the build asks its pg_config for libpq.
 BREW_POSTGRES := $(lastword $(wildcard /usr/local/opt/postgresql@*/bin /opt/homebrew/opt/postgresql@*/bin))
@@ -21,6 +21,11 @@ test: setup-test
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo test --locked
+
+# Kills instances, the database and the called service at random, 200 times: `make chaos HMS_ACT_TEST_SEED=1` repeats one.
+chaos: export HMS_ACT_TEST_KILLS := 200
+chaos: setup-test
+	cargo test --locked --test all -- chaos --nocapture
 
 # Installs what is missing to build and run; nothing when all is there.
 setup:

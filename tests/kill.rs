@@ -1,7 +1,7 @@
 //! Kill -9 of the real binary at bad moments: what was acknowledged is there, goes on, and happens once.
 
-use crate::support::client::{Caller, GUARD};
-use crate::support::postgres::{ScratchDir, TestDatabase};
+use crate::support::client::Caller;
+use crate::support::postgres::{ScratchDir, TestDatabase, wait_until_gone};
 use crate::support::process::{Setup, TestProcess, published};
 use crate::support::server::seats;
 use crate::support::service::TestService;
@@ -53,7 +53,7 @@ async fn approve_all(supervisor: &Caller, runs: &[i64]) {
 }
 
 /// The `Idempotency-Key` of each of a run's steps; attempts of one step share it.
-fn keys(entries: &[Value]) -> BTreeMap<String, String> {
+pub fn keys(entries: &[Value]) -> BTreeMap<String, String> {
     let mut keys = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry["type"] == "step.started") {
         let text = |value: &Value| value.as_str().expect("text").to_owned();
@@ -303,13 +303,4 @@ async fn sigterm_ends_it_in_order_and_leaves_no_postgres_behind() {
 fn postmaster(data_dir: &Path) -> u32 {
     let file = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")).expect("a server runs");
     file.lines().next().expect("a line").trim().parse().expect("a number")
-}
-
-/// The process works nowhere any more. (It may still be listed, until somebody asks how it ended.)
-fn wait_until_gone(pid: u32) {
-    let deadline = std::time::Instant::now() + GUARD;
-    while std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok() {
-        assert!(std::time::Instant::now() < deadline, "postgres {pid} is still there");
-        std::thread::yield_now();
-    }
 }

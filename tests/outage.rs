@@ -1,7 +1,10 @@
 //! The database goes away, or refuses to write, and comes back: nothing that was begun stands still afterwards.
 
-use crate::support::server::TestServer;
+use crate::agency_log::{browser, cookie, sign_in};
+use crate::support::client::GUARD;
+use crate::support::server::{DEMO_PASSWORD, TestServer};
 use crate::support::service::TestService;
+use crate::waits::{number, until};
 use diesel::connection::SimpleConnection;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -34,14 +37,44 @@ async fn results_that_arrive_while_the_database_is_away_are_kept() {
     let allowed = service.allowed();
     let server = TestServer::start_with(|config| config.allow_hosts = vec![allowed]).await;
     let (protocol, runs) = runs_in_flight(&server, &service, RUNS).await;
+    let session = cookie(&sign_in(&server, "staff", DEMO_PASSWORD).await);
     server.database.lock_everybody_out();
     service.open();
     let staff = server.user("staff");
     server.nobody().get("/readyz").await.problem(503);
+    let page = browser().get(format!("{}/runs", server.base_url())).header("cookie", session).send().await;
+    assert_eq!(page.expect("the server answers").status(), 503);
     staff.post("/acts/run", json!({"protocol_id": protocol})).await.problem(503);
     server.database.let_everybody_in();
     check_completed(&server, &service, &runs).await;
     assert_eq!(server.nobody().get("/readyz").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asked_just_when_the_database_went_away_is_told_so_before_it_comes_back() {
+    let server = TestServer::start().await;
+    let protocol =
+        server.user("admin").publish("Wait", json!({"tasks": [{"id": "it", "type": "hitl"}]})).await;
+    let (mut eyes, mut owner) = (server.database.connect_as_owner(), server.database.connect_as_owner());
+    owner
+        .batch_execute("SET ROLE hms_act_owner; BEGIN; LOCK TABLE activity_log IN ACCESS EXCLUSIVE MODE")
+        .expect("ours");
+    let staff = server.user("staff");
+    let asked = tokio::spawn(async move { staff.post("/acts/run", json!({"protocol_id": protocol})).await });
+    // Its transaction is under way when every connection breaks.
+    let writes = "SELECT count(*) AS it FROM pg_locks
+        WHERE relation = 'activity_log'::regclass AND mode = 'RowExclusiveLock' AND NOT granted";
+    until(&mut eyes, writes, 1);
+    server.database.lock_everybody_out();
+    let answer = tokio::time::timeout(GUARD, asked).await.expect("while it is away");
+    answer.expect("no panic").problem(503);
+    server.database.let_everybody_in();
+    let runs = format!("SELECT count(*) AS it FROM runs WHERE protocol_id = {protocol}");
+    assert_eq!(number(&mut server.database.connect(), &runs), 0, "what was not acknowledged did not happen");
+    let again = server.user("staff").start(protocol, json!({})).await;
+    server.user("staff").wait_for_status(again, "waiting").await;
+    assert_eq!(number(&mut server.database.connect(), &runs), 1);
     server.stop().await;
 }
 

@@ -4,10 +4,13 @@ use crate::kill::{Ground, RUNS, check_log, protocol_with_call, wait_for_all};
 use crate::support::client::GUARD;
 use crate::support::postgres::ScratchDir;
 use crate::support::process::{Setup, TestProcess};
-use crate::support::server::{seats, token};
+use crate::support::server::{TestServer, seats, token};
 use crate::support::service::TestService;
 use crate::waits::{number, publish, until};
+use diesel::{Connection, RunQueryDsl};
 use futures_util::future::join_all;
+use hms_act::store::runs::{self, Lost};
+use hms_act::store::schema::instances;
 use serde_json::json;
 use std::collections::BTreeSet;
 use tokio::io::AsyncReadExt;
@@ -75,6 +78,34 @@ async fn run_started_through_one_instance_is_seen_and_decided_through_the_other(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_registered_through_one_instance_counts_at_the_other_at_once() {
+    let (_seats, service) = (seats(2).await, TestService::start());
+    service.open();
+    let pair = Pair::start(&service);
+    let (here, there) = (pair.first.user("admin"), pair.second.user("admin"));
+    let config = json!({"method": "POST", "url": service.url()});
+    for turn in 0..3 {
+        let name = format!("call_{turn}");
+        let action = json!({"name": name, "kind": "http", "config": config});
+        here.post("/acts/actions", action.clone()).await.expect(201);
+        let tasks = json!({"tasks": [{"id": "call", "type": "script", "uses": name}]});
+        // Known to the one that publishes, and to the one that decides what is called.
+        let protocol = publish(&there, &name, tasks).await;
+        let first = there.start(protocol, json!({})).await;
+        there.wait_for_status(first, "completed").await;
+        there.put(&format!("/acts/actions/{name}"), action).await.expect(200);
+        let second = here.start(protocol, json!({})).await;
+        here.wait_for_status(second, "completed").await;
+        for (run, version) in [(first, 1), (second, 2)] {
+            let started = here.wait_for_entry(run, "step.started").await;
+            assert_eq!(started["detail"]["action_version"], version, "{started}");
+        }
+    }
+    assert!(pair.first.terminate().success() && pair.second.terminate().success());
+    check_log(&pair.second_setup);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attempts_of_a_dead_instance_are_rescued_by_the_other() {
     let (_seats, service) = (seats(2).await, TestService::start());
     let pair = Pair::start(&service);
@@ -95,6 +126,31 @@ async fn attempts_of_a_dead_instance_are_rescued_by_the_other() {
         "kill test, other instance: {RUNS} runs acknowledged, 1 kill, {} calls under {RUNS} keys",
         2 * RUNS
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempt_is_lost_only_once_its_instance_is_gone() {
+    let service = TestService::start();
+    let allowed = service.allowed();
+    let server = TestServer::start_with(|config| config.allow_hosts = vec![allowed]).await;
+    let protocol = protocol_with_call(&server.user("admin"), &service).await;
+    let run = server.user("staff").start(protocol, json!({})).await;
+    service.called(1).await;
+    let mut database = server.database.connect();
+    assert_eq!(
+        runs::lost(&mut database, 0, 10).expect("rows"),
+        [],
+        "whoever is registered may have just joined"
+    );
+    database.test_transaction::<_, diesel::result::Error, _>(|database| {
+        let gone: i64 = diesel::delete(instances::table).returning(instances::id).get_result(database)?;
+        let lost = runs::lost(database, 0, 10).expect("rows");
+        assert_eq!(lost, [Lost { run_id: run, gone: vec![gone] }]);
+        Ok(())
+    });
+    service.open();
+    server.user("staff").wait_for_status(run, "completed").await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

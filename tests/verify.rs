@@ -257,3 +257,28 @@ async fn run_that_moves_while_it_is_checked_is_not_called_broken() {
     let (passed, said) = verify.join().expect("it ends");
     assert!(passed, "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_that_is_signed_on_while_it_is_checked_is_not_called_broken() {
+    let evidence = Evidence::collect().await;
+    let connect = || {
+        let mut owner = evidence.database.connect_as_owner();
+        owner.batch_execute("SET ROLE hms_act_owner").expect("the owner may");
+        owner
+    };
+    let (mut eyes, mut runs, mut tiles) = (connect(), connect(), connect());
+    let known = backends(&mut eyes);
+    runs.batch_execute("BEGIN; LOCK TABLE runs IN ACCESS EXCLUSIVE MODE").expect("locked");
+    let setup = evidence.setup();
+    let verify = std::thread::spawn(move || setup.verify());
+    wait_for_lock(&mut eyes, "runs", &known, false);
+    tiles.batch_execute("BEGIN; LOCK TABLE log_tiles IN ACCESS EXCLUSIVE MODE").expect("locked");
+    runs.batch_execute("COMMIT").expect("unlocked");
+    // Every entry is checked, and how far the log is signed is known; the tree is not read: now the signer goes on.
+    wait_for_lock(&mut eyes, "log_tiles", &known, false);
+    let signed = "INSERT INTO log_checkpoints (size, root, note)
+        SELECT size + 1, root, note FROM log_checkpoints ORDER BY size DESC LIMIT 1; COMMIT";
+    tiles.batch_execute(signed).expect("signed");
+    let (passed, said) = verify.join().expect("it ends");
+    assert!(passed, "{said}");
+}

@@ -12,7 +12,7 @@ use super::dispatch::Work;
 use super::figures::{self, Tally};
 use super::kicks::Kicks;
 use super::runs::RunCache;
-use super::{Refused, Request};
+use super::{Asked, Refused, Request};
 use crate::engine::command::Rejection;
 use crate::engine::ids::{InstanceId, RunId};
 use crate::store::error::StoreError;
@@ -76,7 +76,7 @@ impl Committer {
     }
 
     /// Runs until every sender of requests is gone and the queue is empty.
-    pub fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub fn run(mut self, mut requests: mpsc::Receiver<Asked>) {
         while let Some(first) = requests.blocking_recv() {
             let mut waiting = vec![first];
             while waiting.len() < MAX_BATCH
@@ -84,7 +84,7 @@ impl Committer {
             {
                 waiting.push(next);
             }
-            self.commit(waiting);
+            self.commit(in_time(waiting));
             std::mem::take(&mut self.tally).tell();
         }
     }
@@ -127,13 +127,17 @@ impl Committer {
         Ok(stale)
     }
 
-    /// A connection, and numbers enough for every request: drawn before the first try, and kept as long as the
-    /// connection.
+    /// A connection, what is registered, and numbers enough for every request: drawn before the first try, and kept as
+    /// long as the connection.
     fn prepare(&mut self, waiting: &[Request]) -> Result<(), StoreError> {
         if self.connection.is_none() {
             self.connection = Some(self.connect()?);
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
+        // What was registered through another instance counts at once: a step of which nothing is known fails for good.
+        if self.parts.others.load(Ordering::Relaxed) {
+            self.parts.catalog.catch_up(connection)?;
+        }
         let starts = waiting.iter().filter(|request| matches!(request, Request::Start { .. })).count();
         if self.run_ids.len() < starts {
             let missing = (starts - self.run_ids.len()) as i64;
@@ -307,6 +311,15 @@ impl Committer {
             }
         }
     }
+}
+
+/// Those that somebody still waits for. What waited behind an outage is refused: its callers are told, or soon will be,
+/// and may have asked again.
+fn in_time(waiting: Vec<Asked>) -> Vec<Request> {
+    let (in_time, late): (Vec<Asked>, Vec<Asked>) =
+        waiting.into_iter().partition(|asked| asked.at.elapsed() <= MAX_WAIT);
+    late.into_iter().for_each(|asked| asked.request.refuse(Refused::Unavailable));
+    in_time.into_iter().map(|asked| asked.request).collect()
 }
 
 /// Whether anything can be written at all: after a failover, or on a full disk, it is not the command's fault.

@@ -40,6 +40,9 @@ use crate::store::runs::Loaded;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
+/// After this long a caller is told to try later, even while the committer still looks what became of a write whose
+/// connection broke.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 /// Between two tries of a command that must not get lost.
 const INSIST: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -137,10 +140,16 @@ pub enum Request {
     Act { run: RunId, command: Command, actor: Actor, reply: Reply },
 }
 
+/// A request on its way to the committer.
+pub struct Asked {
+    pub at: std::time::Instant,
+    pub request: Request,
+}
+
 /// The way to everything here. Cloning shares it.
 #[derive(Clone)]
 pub struct Scheduler {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Asked>,
     pub changes: changes::Changes,
     pub catalog: catalog::CatalogCache,
     pub kicks: kicks::Kicks,
@@ -150,7 +159,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// The way in, and the end of it that the committer reads.
-    pub fn new(runs: Arc<runs::RunCache>, pool: Pool) -> (Scheduler, mpsc::Receiver<Request>) {
+    pub fn new(runs: Arc<runs::RunCache>, pool: Pool) -> (Scheduler, mpsc::Receiver<Asked>) {
         let (requests, receiver) = mpsc::channel(committer::QUEUE);
         let (changes, catalog) = (changes::Changes::default(), catalog::CatalogCache::default());
         let kicks = kicks::Kicks::default();
@@ -184,8 +193,12 @@ impl Scheduler {
         request: Request,
         answer: oneshot::Receiver<Result<Done, Refused>>,
     ) -> Result<Done, Refused> {
-        self.requests.send(request).await.map_err(|_| Refused::Unavailable)?;
-        answer.await.unwrap_or(Err(Refused::Unavailable))
+        let asked = Asked { at: std::time::Instant::now(), request };
+        let answered = async {
+            self.requests.send(asked).await.map_err(|_| Refused::Unavailable)?;
+            answer.await.unwrap_or(Err(Refused::Unavailable))
+        };
+        tokio::time::timeout(PATIENCE, answered).await.unwrap_or(Err(Refused::Unavailable))
     }
 
     /// Commands that wait for the committer now.

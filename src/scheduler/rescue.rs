@@ -7,7 +7,8 @@ use crate::engine::command::{Actor, Command};
 use crate::engine::ids::{RunId, StepPath};
 use crate::engine::state::{Run, StepStatus};
 use crate::store::error::StoreError;
-use crate::store::{Connection, Pool, runs};
+use crate::store::runs::{self, Lost};
+use crate::store::{Connection, Pool};
 use futures_util::{StreamExt, stream};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -65,21 +66,17 @@ impl Rescue {
 
     /// Rescues the attempts of instances that are gone. False: not all could be looked at.
     async fn look_at_the_gone(&self) -> bool {
-        let live = Arc::clone(&self.live.borrow());
-        if live.is_empty() {
+        if self.live.borrow().is_empty() {
             return true;
         }
-        let alive: Vec<i64> = live.iter().copied().collect();
         let (mut after, mut all) = (0, true);
         loop {
-            let alive = alive.clone();
-            let read = self.read(move |connection| runs::lost(connection, &alive, after, AT_A_TIME)).await;
+            let read = self.read(move |connection| runs::lost(connection, after, AT_A_TIME)).await;
             let Some(lost) = read else { return false };
-            let Some(last) = lost.last().copied() else { return all };
-            after = last;
+            let Some(last) = lost.last() else { return all };
+            after = last.run_id;
             tracing::info!(runs = lost.len(), "runs of instances that are gone are looked at");
-            let is_lost = |run: &Run| attempts(run, |instance, _, _| !live.contains(&instance));
-            let rescued = stream::iter(lost).map(|id| self.rescue(RunId(id), is_lost));
+            let rescued = stream::iter(lost).map(|lost| self.rescue(lost));
             all &= rescued.buffer_unordered(AT_ONCE).all(|rescued| async move { rescued }).await;
         }
     }
@@ -113,10 +110,11 @@ impl Rescue {
     }
 
     /// False: the run could not be read, or the database was away.
-    async fn rescue(&self, id: RunId, is_lost: impl Fn(&Run) -> Vec<(StepPath, u32)>) -> bool {
+    async fn rescue(&self, lost: Lost) -> bool {
+        let id = RunId(lost.run_id);
         let Ok(run) = self.scheduler.look(id).await else { return false };
         let mut all = true;
-        for (step, attempt) in is_lost(&run) {
+        for (step, attempt) in attempts(&run, |instance, _, _| lost.gone.contains(&instance)) {
             all &= self.submit(id, step, attempt).await;
         }
         all

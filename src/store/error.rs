@@ -1,18 +1,19 @@
 //! What can go wrong between the app and its database.
 
 use super::conninfo::{Conninfo, InvalidConninfo};
-use diesel::result::ConnectionError;
+use diesel::result::{ConnectionError, DatabaseErrorKind, Error};
 
 /// An error of the store. Messages are one line, and never hold a password or a payload.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A statement failed. Use for everything that the caller cannot act on.
     #[error("the database refused a statement: {0}")]
-    Database(diesel::result::Error),
+    Database(Error),
     /// A statement ran into the limit of its connection, and was given up.
     #[error("This took longer than the database may work on one question. Narrow the filter, and try again.")]
     TooSlow,
-    /// No connection: wrong address, wrong password, server down, or the pool is exhausted.
+    /// No connection: wrong address, wrong password, server down, or the pool is exhausted; or it broke meanwhile, and
+    /// nobody knows what became of a change that was under way.
     #[error("{0}")]
     Connection(String),
     /// A login may not do what it is there for. Says which right it needs.
@@ -42,15 +43,37 @@ impl StoreError {
     }
 }
 
-impl From<diesel::result::Error> for StoreError {
-    fn from(error: diesel::result::Error) -> Self {
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
         // Diesel keeps no SQLSTATE (57014); the setting's name stands in the message.
         match &error {
-            diesel::result::Error::DatabaseError(_, told) if told.message().contains("statement timeout") => {
+            Error::DatabaseError(_, told) if told.message().contains("statement timeout") => {
                 StoreError::TooSlow
+            }
+            error if is_broken(error) => {
+                let reason = one_line(&error.to_string());
+                StoreError::Connection(format!("the connection to the database broke: {reason}"))
             }
             _ => StoreError::Database(error),
         }
+    }
+}
+
+/// Whether it is the connection's end, not the statement's fault.
+fn is_broken(error: &Error) -> bool {
+    match error {
+        Error::DatabaseError(
+            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
+            _,
+        ) => true,
+        // libpq does not always call a connection closed on which a write failed. Its own words end a line, which the
+        // server's never do, and it speaks up only when it has lost the server.
+        Error::DatabaseError(_, told) => told.message().ends_with('\n'),
+        Error::RollbackErrorOnCommit { rollback_error, commit_error } => {
+            is_broken(rollback_error) || is_broken(commit_error)
+        }
+        Error::BrokenTransactionManager => true,
+        _ => false,
     }
 }
 
@@ -63,4 +86,32 @@ impl From<diesel::r2d2::PoolError> for StoreError {
 /// libpq reports over several lines; a log line and a terminal want one.
 pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(kind: DatabaseErrorKind, message: &str) -> Error {
+        Error::DatabaseError(kind, Box::new(message.to_owned()))
+    }
+
+    #[test]
+    fn what_libpq_says_of_a_lost_server_is_no_fault_of_the_statement() {
+        let lost =
+            "server closed the connection unexpectedly\n\tThis probably means the server terminated.\n";
+        let refused = "duplicate key value violates unique constraint";
+        let broken = [
+            told(DatabaseErrorKind::Unknown, lost),
+            told(DatabaseErrorKind::ClosedConnection, "terminating connection due to administrator command"),
+            Error::BrokenTransactionManager,
+        ];
+        for error in broken {
+            let error = StoreError::from(error);
+            assert!(matches!(&error, StoreError::Connection(text) if !text.contains('\n')), "{error}");
+        }
+        for error in [told(DatabaseErrorKind::UniqueViolation, refused), Error::NotFound] {
+            assert!(matches!(StoreError::from(error), StoreError::Database(_)));
+        }
+    }
 }

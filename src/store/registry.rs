@@ -5,6 +5,7 @@ use crate::engine::command::{Catalog, CatalogEntry, DoneBy};
 use crate::engine::state::ProtocolRef;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -116,9 +117,27 @@ macro_rules! registry {
 registry!(actions, "action");
 registry!(agents, "agent");
 
+/// Rises with every change of what a [`Snapshot`] holds: versions only rise, and nothing is ever removed.
+pub fn revision(connection: &mut PgConnection) -> Result<i64, StoreError> {
+    #[derive(QueryableByName)]
+    struct Revision {
+        #[diesel(sql_type = BigInt)]
+        revision: i64,
+    }
+    let read: Revision = diesel::sql_query(
+        "SELECT (SELECT coalesce(sum(version), 0) FROM actions)
+              + (SELECT coalesce(sum(version), 0) FROM agents)
+              + (SELECT coalesce(sum(latest_version), 0) FROM protocols) AS revision",
+    )
+    .get_result(connection)?;
+    Ok(read.revision)
+}
+
 /// Everything registered, as it was at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
+    /// Of before it was read: what was changed meanwhile makes it be read again.
+    revision: i64,
     actions: HashMap<String, Registered>,
     agents: HashMap<String, Registered>,
     /// The latest version of each protocol, by its name.
@@ -128,6 +147,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub fn read(connection: &mut PgConnection) -> Result<Snapshot, StoreError> {
+        let revision = revision(connection)?;
         let by_name = |rows: Vec<Registered>| rows.into_iter().map(|row| (row.name.clone(), row)).collect();
         let mut actions: HashMap<String, Registered> = by_name(actions::list(connection)?);
         actions.entry(COMPUTE.to_owned()).or_insert_with(built_in_compute);
@@ -135,7 +155,12 @@ impl Snapshot {
         let latest = super::protocols::latest(connection)?;
         let protocol_names = latest.iter().map(|protocol| (protocol.id, protocol.name.clone())).collect();
         let protocols = latest.into_iter().map(|protocol| (protocol.name.clone(), protocol)).collect();
-        Ok(Snapshot { actions, agents, protocols, protocol_names })
+        Ok(Snapshot { revision, actions, agents, protocols, protocol_names })
+    }
+
+    /// See [`revision`].
+    pub fn revision(&self) -> i64 {
+        self.revision
     }
 
     pub fn action(&self, name: &str) -> Option<&Registered> {

@@ -342,28 +342,29 @@ pub fn on_instance(
         .load(connection)?)
 }
 
-/// Runs that are not over and have an attempt on an instance that is not among `live`.
-pub fn lost(
-    connection: &mut PgConnection,
-    live: &[i64],
-    after: i64,
-    limit: i64,
-) -> Result<Vec<i64>, StoreError> {
-    #[derive(QueryableByName)]
-    struct Lost {
-        #[diesel(sql_type = BigInt)]
-        run_id: i64,
-    }
-    let rows: Vec<Lost> = diesel::sql_query(
-        "SELECT run_id FROM runs
-         WHERE closed_at IS NULL AND run_id > $2 AND instances <> '{}' AND NOT instances <@ $1
-         ORDER BY run_id LIMIT $3",
+/// A run with attempts that nobody works on.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct Lost {
+    #[diesel(sql_type = BigInt)]
+    pub run_id: i64,
+    /// The instances that had them. No other instance ever gets their numbers.
+    #[diesel(sql_type = diesel::sql_types::Array<BigInt>)]
+    pub gone: Vec<i64>,
+}
+
+/// Runs that are not over and have an attempt on an instance that is gone. Both are read at one moment: an instance
+/// registers before it begins anything, so one that joined since a look at who is alive is not taken for gone.
+pub fn lost(connection: &mut PgConnection, after: i64, limit: i64) -> Result<Vec<Lost>, StoreError> {
+    Ok(diesel::sql_query(
+        "SELECT run_id, ARRAY(SELECT unnest(runs.instances) EXCEPT SELECT alive.id FROM instances AS alive) AS gone
+         FROM runs
+         WHERE closed_at IS NULL AND run_id > $1 AND runs.instances <> '{}'
+           AND NOT runs.instances <@ ARRAY(SELECT alive.id FROM instances AS alive)
+         ORDER BY run_id LIMIT $2",
     )
-    .bind::<diesel::sql_types::Array<BigInt>, _>(live)
     .bind::<BigInt, _>(after)
     .bind::<BigInt, _>(limit)
-    .load(connection)?;
-    Ok(rows.into_iter().map(|row| row.run_id).collect())
+    .load(connection)?)
 }
 
 /// The numbers of existing runs, for a check of everything: page by page.

@@ -13,7 +13,7 @@ use crate::engine::protocol::{Approvers, Protocol, UsedAs};
 use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::protocols::{self, ProtocolRow};
-use crate::store::registry::{self, COMPUTE, Registered};
+use crate::store::registry::{self, COMPUTE, Registered, Snapshot};
 use crate::store::schedules;
 use crate::store::users;
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ fn readable_tasks(definition: &Value) -> Vec<(usize, Protocol)> {
 
 /// Names of actions, agents and people that nobody has, each with its JSON path.
 async fn unknown_names(site: &Site, protocol: Protocol) -> Result<Vec<(String, String)>, AppError> {
-    let mut found = dangling(site, &protocol);
+    let mut found = dangling(&*site.catalog().await?, &protocol);
     let nobody = |people: &Approvers| people.users.is_empty() && people.groups.is_empty();
     if protocol.approvers().iter().all(|(_, people)| nobody(people)) {
         return Ok(found);
@@ -101,8 +101,7 @@ async fn unknown_names(site: &Site, protocol: Protocol) -> Result<Vec<(String, S
 }
 
 /// Actions and agents that are not registered, each with its JSON path.
-fn dangling(site: &Site, protocol: &Protocol) -> Vec<(String, String)> {
-    let catalog = site.scheduler.catalog.current();
+fn dangling(catalog: &Snapshot, protocol: &Protocol) -> Vec<(String, String)> {
     let dangling = protocol.uses().into_iter().filter_map(|(path, used_as, name)| {
         let (noun, known) = match used_as {
             UsedAs::Action => ("action", catalog.action(name).is_some()),

@@ -5,6 +5,7 @@
 use super::problem::AppError;
 use crate::auth::limits::{CallLimit, SignInLimit};
 use crate::auth::tokens::KeyRing;
+use crate::store::error::StoreError;
 use crate::store::{Connection, Pool, token_keys};
 use actix_web::web;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -54,27 +55,21 @@ impl Doors {
     /// Does something with a connection, off the async threads.
     ///
     /// # Errors
-    /// 503 when no connection is to be had; otherwise whatever `work` says is our fault.
+    /// 503 when the database cannot be reached; otherwise whatever `work` says.
     pub async fn with_connection<T, E>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, AppError>
     where
         T: Send + 'static,
-        E: std::error::Error + Send + Sync + 'static,
+        E: Into<StoreError>,
     {
         let pool = self.pool.clone();
         let done = web::block(move || {
-            let mut conn = pool.get().map_err(|error| {
-                tracing::error!(error = %error, "no database connection");
-                AppError::Unavailable {
-                    detail: "The database cannot be reached. Try again in a moment.".to_owned(),
-                    retry_after: 2,
-                }
-            })?;
-            work(&mut conn).map_err(AppError::internal)
+            let mut conn = pool.get()?;
+            work(&mut conn).map_err(Into::into)
         });
-        done.await.map_err(AppError::internal)?
+        done.await.map_err(AppError::internal)?.map_err(AppError::from)
     }
 
     /// The known keys as they are now.

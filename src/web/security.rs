@@ -6,6 +6,7 @@ use super::doors::Doors;
 use super::problem::{AppError, CONTENT_TYPE, Problem};
 use super::request_id::{self, RequestId};
 use crate::auth::session::{self, COOKIE_NAME};
+use crate::store::error::StoreError;
 use actix_session::SessionExt;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -132,17 +133,21 @@ impl fmt::Display for Framed {
 
 impl ResponseError for Framed {
     fn status_code(&self) -> StatusCode {
-        self.inner.as_response_error().status_code()
+        match self.inner.as_response_error().status_code() {
+            status if status.is_server_error() => StatusCode::SERVICE_UNAVAILABLE,
+            status => status,
+        }
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
         self.id.clone().sync_scope(|| {
             let mut response = self.inner.error_response();
             let status = response.status();
-            if needs_problem(status, response.headers()) {
-                if status.is_server_error() {
-                    tracing::error!(request.id = %self.id, error = %self.inner, "a request failed");
-                }
+            if status.is_server_error() {
+                // What a handler fails with is an answer already. This is the sessions' own middleware, which calls
+                // it a 500 when the database, where they are kept, is away.
+                response = AppError::from(StoreError::Connection(self.inner.to_string())).error_response();
+            } else if needs_problem(status, response.headers()) {
                 response = HttpResponse::build(status).content_type(CONTENT_TYPE).body(plain_problem(status));
             }
             add_headers(response.headers_mut(), &self.id, self.secure);

@@ -12,6 +12,7 @@ use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::sequencer::Sealing;
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::error::StoreError;
+use crate::store::registry::Snapshot;
 use crate::store::{Connection, Pool, notices, redactions};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -76,7 +77,7 @@ impl Site {
     /// Writes an entry into the agency's own stream, committed when this returns.
     ///
     /// # Errors
-    /// 500 when it cannot be written: what is not recorded does not happen.
+    /// 500 or 503 when it cannot be written: what is not recorded does not happen.
     pub async fn record(
         &self,
         who: &Principal,
@@ -121,7 +122,7 @@ impl Site {
     pub async fn record_entry(&self, entry: AgencyEntry) -> Result<(), AppError> {
         let agency = Arc::clone(&self.agency);
         let written = actix_web::web::block(move || agency.record(entry)).await;
-        written.map_err(AppError::internal)?.map_err(AppError::internal)
+        written.map_err(AppError::internal)?.map_err(AppError::from)
     }
 
     /// Changes something and writes the entry that says so, in one transaction. `work` gives no entry when it
@@ -153,6 +154,15 @@ impl Site {
             notices::notify(connection)
         })
         .await
+    }
+
+    /// What is registered now, through whichever instance.
+    ///
+    /// # Errors
+    /// 503
+    pub async fn catalog(&self) -> Result<Arc<Snapshot>, AppError> {
+        let catalog = self.scheduler.catalog.clone();
+        self.read(move |connection| catalog.catch_up(connection)).await
     }
 
     /// Does something with a connection, off the async threads.

@@ -13,6 +13,7 @@ use crate::engine::ids::{RunId, StepPath};
 use crate::engine::json;
 use crate::engine::state::Run;
 use crate::scheduler::{Refused, stopped};
+use crate::store::registry::Snapshot;
 use crate::store::work::{self, Found, Lent, Wanted, WorkRow};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -49,7 +50,7 @@ pub struct Claimed {
 /// 403; 422 for actions that no worker does; 503.
 pub async fn claim(site: &Site, who: &Principal, claim: &Claim) -> Result<Vec<Claimed>, AppError> {
     site.permit(who, Permission::Work, Resource::Any).await?;
-    check_actions(site, &claim.actions)?;
+    check_actions(&*site.catalog().await?, &claim.actions)?;
     let deadline = Instant::now() + claim.wait;
     let mut changes = site.scheduler.changes.listen();
     let mut stopping = site.stopping.clone();
@@ -68,8 +69,7 @@ pub async fn claim(site: &Site, who: &Principal, claim: &Claim) -> Result<Vec<Cl
     }
 }
 
-fn check_actions(site: &Site, actions: &[String]) -> Result<(), AppError> {
-    let catalog = site.scheduler.catalog.current();
+fn check_actions(catalog: &Snapshot, actions: &[String]) -> Result<(), AppError> {
     let wrong = actions.iter().enumerate().filter_map(|(index, name)| {
         let message = match catalog.action(name) {
             None => format!("names no action: there is none called {name:?}"),

@@ -5,6 +5,7 @@ pub mod bucket;
 pub mod bundle;
 pub mod client;
 pub mod gate;
+pub mod link;
 pub mod outside;
 pub mod postgres;
 pub mod process;

@@ -3,11 +3,13 @@
 //! Nothing is left behind, also when the run is killed: a watchdog process outside waits for the run's end on a
 //! pipe that only the run holds open, then stops whatever server lives in the directory and removes it.
 
+use super::client::GUARD;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
 use hms_act::store::bootstrap::{self, AppLogin};
 use hms_act::store::embedded::Cluster;
 use hms_act::store::migrate;
+use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -67,20 +69,60 @@ impl Drop for ScratchDir {
     }
 }
 
-/// The server of this test run. Its `hms_act` database is migrated and empty: the template of all others.
-struct Server {
+/// A server whose `hms_act` database is migrated and empty.
+pub struct TestCluster {
     cluster: Cluster,
-    /// Never dropped (it is in a static): the watchdog clears up when the process ends.
-    _scratch: ScratchDir,
+    scratch: ScratchDir,
 }
 
-static SERVER: LazyLock<Server> = LazyLock::new(|| {
-    let scratch = ScratchDir::new();
-    let cluster = Cluster::start(scratch.path()).unwrap();
-    prepare(&cluster.owner_url(), &cluster.app_url());
-    migrate::run(&cluster.owner_url()).unwrap();
-    Server { cluster, _scratch: scratch }
-});
+impl TestCluster {
+    pub fn start() -> TestCluster {
+        let scratch = ScratchDir::new();
+        let cluster = Cluster::start(scratch.path()).unwrap();
+        prepare(&cluster.owner_url(), &cluster.app_url());
+        migrate::run(&cluster.owner_url()).unwrap();
+        TestCluster { cluster, scratch }
+    }
+
+    /// As the app's login.
+    pub fn url(&self) -> String {
+        self.cluster.app_url()
+    }
+
+    /// As the login that makes the roles and migrates.
+    pub fn owner_url(&self) -> String {
+        self.cluster.owner_url()
+    }
+
+    pub fn connect(&self) -> PgConnection {
+        PgConnection::establish(&self.url()).unwrap()
+    }
+
+    /// As a power cut: what is not on the disk is lost. Returns once nothing of it runs any more.
+    pub fn kill(&self) {
+        let pid = self.cluster.pid();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::QUIT).unwrap();
+        wait_until_gone(pid.unsigned_abs());
+    }
+
+    /// Starts it again, where it was, on what is on the disk.
+    pub fn restart(&mut self) {
+        self.cluster = Cluster::start(self.scratch.path()).unwrap();
+    }
+}
+
+/// The process works nowhere any more. (It may still be listed, until somebody asks how it ended.)
+pub fn wait_until_gone(pid: u32) {
+    let deadline = std::time::Instant::now() + GUARD;
+    while std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "postgres {pid} is still there");
+        std::thread::yield_now();
+    }
+}
+
+/// The server of this test run, the template of whose databases is its own. Never dropped: the watchdog clears up when
+/// the process ends.
+static SERVER: LazyLock<TestCluster> = LazyLock::new(TestCluster::start);
 
 /// Roles, the app's login and the rights on one database.
 pub fn prepare(owner_url: &str, app_url: &str) {
@@ -121,12 +163,12 @@ impl TestDatabase {
 
     /// As the app's login.
     pub fn url(&self) -> String {
-        self.in_database(&SERVER.cluster.app_url())
+        self.in_database(&SERVER.url())
     }
 
     /// As the login that makes the roles and migrates.
     pub fn owner_url(&self) -> String {
-        self.in_database(&SERVER.cluster.owner_url())
+        self.in_database(&SERVER.owner_url())
     }
 
     pub fn connect(&self) -> PgConnection {

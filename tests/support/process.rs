@@ -38,6 +38,15 @@ impl Setup {
         command
     }
 
+    fn log_file(&self) -> PathBuf {
+        self.data_dir.join("test-server.log")
+    }
+
+    /// What the servers that were started so have told of themselves.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
     /// Runs another command of the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.run_with(&[], arguments)
@@ -88,7 +97,7 @@ impl TestProcess {
         if setup.demo {
             command.arg("--demo");
         }
-        let log = setup.data_dir.join("test-server.log");
+        let log = setup.log_file();
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(File::options().create(true).append(true).open(&log).expect("a log"));
         let mut child = command.process_group(0).spawn().expect("it starts");
@@ -96,7 +105,7 @@ impl TestProcess {
         let base_url = wait_until_open(&mut child);
         let base_url = base_url.unwrap_or_else(|| {
             let _ = child.kill();
-            panic!("it did not open: {}", std::fs::read_to_string(&log).unwrap_or_default())
+            panic!("it did not open: {}", setup.log())
         });
         TestProcess { setup: setup.clone(), child, watchdog, caller: Caller::new(&base_url, None) }
     }
@@ -108,6 +117,30 @@ impl TestProcess {
     /// Calls with a token of another instance.
     pub fn bearer(&self, token: String) -> Caller {
         self.caller.with_token(Some(token))
+    }
+
+    /// As when its machine stands still: it holds what it holds, and does nothing.
+    pub fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it runs");
+    }
+
+    /// It goes on where it stood.
+    pub fn thaw(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it runs");
+    }
+
+    pub fn base_url(&self) -> &str {
+        self.caller.base_url()
+    }
+
+    /// Returns once it has its database.
+    pub async fn ready(&self) {
+        let ready = async {
+            while self.caller.get("/readyz").await.status != 200 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(GUARD, ready).await.expect("it gets ready");
     }
 
     /// As a power cut: it gets no chance to say or write anything more.

@@ -56,14 +56,19 @@ impl TestService {
             statuses: Mutex::new(VecDeque::new()),
             behind,
         });
-        let shared = web::Data::from(Arc::clone(&state));
-        let server =
-            HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(answer)));
-        let server = server.workers(1).disable_signals().shutdown_timeout(0);
-        let server = server.listen(listener).expect("bound").run();
-        let handle = server.handle();
-        tokio::spawn(server);
+        let handle = serve(listener, &state);
         TestService { address, state, handle }
+    }
+
+    /// As a power cut: every connection breaks, and nobody listens. What it was asked it was asked.
+    pub async fn kill(&self) {
+        self.handle.stop(false).await;
+    }
+
+    /// Listens again where it did, and knows what it knew.
+    pub fn restart(&mut self) {
+        let listener = TcpListener::bind(&self.address).expect("the port is its own");
+        self.handle = serve(listener, &self.state);
     }
 
     /// `127.0.0.1:port`, as `HMS_ACT_ALLOW_HOSTS` wants it.
@@ -110,6 +115,17 @@ impl Drop for TestService {
         // The command is sent when stop() is called; its future only waits for the end.
         drop(self.handle.stop(false));
     }
+}
+
+fn serve(listener: TcpListener, state: &Arc<State>) -> ServerHandle {
+    let shared = web::Data::from(Arc::clone(state));
+    let server =
+        HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(answer)));
+    let server = server.workers(1).disable_signals().shutdown_timeout(0);
+    let server = server.listen(listener).expect("bound").run();
+    let handle = server.handle();
+    tokio::spawn(server);
+    handle
 }
 
 async fn answer(req: HttpRequest, body: web::Bytes, state: web::Data<State>) -> HttpResponse {

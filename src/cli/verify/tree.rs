@@ -18,6 +18,8 @@ use std::path::Path;
 
 /// Ranges read at a time.
 const RANGES: i64 = 20_000;
+/// Tiles of the lowest level read at a time, along the whole tree.
+const TILES_AT_A_TIME: i64 = 256;
 /// Tiles kept: of 8 KiB each.
 const TILES: usize = 4_096;
 /// Entries without a place that are looked at together.
@@ -211,7 +213,8 @@ fn changed(key: EntryKey) -> Finding {
 pub type Head = (u64, DateTime<Utc>, String);
 
 /// Builds the whole tree again from its lowest tiles, and holds every signed head against it. The last one must be
-/// signed by a key that is `trusted`: it covers all before it, which may be by any key that the log once had.
+/// signed by a key that is `trusted`: it covers all before it, which may be by any key that the log once had. What is
+/// added and signed meanwhile is not looked at.
 pub fn check_heads(
     connection: &mut Connection,
     trusted: &[VerifierKey],
@@ -227,9 +230,10 @@ pub fn check_heads(
     heads.check(&growth, findings)?;
     let mut from = 0;
     loop {
-        let tiles = checking::level(heads.connection, 0, from, 256)?;
+        let tiles = checking::level(heads.connection, 0, from, TILES_AT_A_TIME)?;
         let Some((last, _)) = tiles.last() else { break };
         from = last.index + 1;
+        let is_end = tiles.len() < TILES_AT_A_TIME as usize;
         for (id, hashes) in tiles {
             if id.index * TILE_WIDTH != growth.size() {
                 findings.add_words(&format!("the tree has no tile 0/{}", growth.size() / TILE_WIDTH));
@@ -242,6 +246,10 @@ pub fn check_heads(
         }
         let full = growth.take_full();
         check_tiles(heads.connection, full.into_iter().filter(|(id, _)| id.level > 0), findings)?;
+        // The last tile may have been filled since, and others begun behind it.
+        if is_end || growth.size() >= heads.last {
+            break;
+        }
     }
     check_tiles(heads.connection, growth.partial(), findings)?;
     if let Some(head) = heads.next.take() {
@@ -281,6 +289,7 @@ struct Heads<'a> {
     connection: &'a mut Connection,
     trusted: &'a [VerifierKey],
     known: Vec<VerifierKey>,
+    /// Of the largest when the look began: its entries have their places already.
     last: u64,
     next: Option<checkpoints::SignedHead>,
     /// The last one that holds.
@@ -289,7 +298,8 @@ struct Heads<'a> {
 
 impl Heads<'_> {
     fn advance(&mut self, after: Option<u64>) -> Result<(), StoreError> {
-        self.next = checkpoints::after(self.connection, after, 1)?.into_iter().next();
+        let next = checkpoints::after(self.connection, after, 1)?.into_iter().next();
+        self.next = next.filter(|head| head.size <= self.last);
         Ok(())
     }
 

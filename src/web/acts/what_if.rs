@@ -73,7 +73,7 @@ pub async fn ask_what_if(site: &Site, who: &Principal, id: i64, instead: Instead
     let record = site.read(move |connection| Record::read(connection, &scheduler, RunId(id), until)).await?;
     let real = site.scheduler.look(RunId(id)).await.map_err(|refused| plain_refusal(&refused))?;
     let sealed = redact::secrets(&real);
-    let catalog = site.scheduler.catalog.current();
+    let catalog = site.catalog().await?;
     let version = (!other.is_draft).then_some(other.other.version.version);
     let protocol = Arc::clone(&other.other.protocol);
     let told = actix_web::web::block(move || {

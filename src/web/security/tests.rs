@@ -102,7 +102,7 @@ async fn failing_middleware_is_framed_and_shows_nothing() {
         .wrap(from_fn(frame));
     let failure = init_service(app).await.call(TestRequest::get().to_request()).await.expect_err("it fails");
     let response = failure.error_response();
-    assert_eq!(response.status().as_u16(), 500);
+    assert_eq!(response.status().as_u16(), 503);
     assert!(response.headers().contains_key("content-security-policy"));
     let body = actix_web::body::to_bytes(response.into_body()).await.expect("in memory");
     let body: Value = serde_json::from_slice(&body).expect("json");
