@@ -136,7 +136,7 @@ fn step_timers(run: &Run, path: &StepPath, step: &Step) -> Vec<Timer> {
         OnTimeout::Flag => !step.stalled,
         OnTimeout::Fail => true,
         // Between two attempts nothing runs that could take too long.
-        OnTimeout::Retry => !matches!(step.waits, Some(Waits::Retry { .. })),
+        OnTimeout::Retry => !matches!(step.waits, Some(Waits::Retry { .. })) && !step.is_lost(),
         OnTimeout::Escalate => !escalated,
     });
     if let Some(at) = deadline {

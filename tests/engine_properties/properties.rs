@@ -158,6 +158,18 @@ proptest! {
     }
 }
 
+/// Found by the property above: the service of an attempt that was lost called back that it may be tried again, which
+/// it is anyway once the run goes on.
+#[test]
+fn an_attempt_that_was_lost_is_not_retried_twice() {
+    let tasks = [0, 80, 0, 100, 0, 1, 1, 0, 0, 0, 0];
+    let happenings = [
+        124, 0, 0, 0, 0, 61, 0, 0, 0, 0, 0, 128, 113, 0, 0, 228, 11, 0, 0, 1, 0, 0, 2, 24, 0, 0, 52, 0, 0, 7,
+        0, 0, 162, 209, 0, 0, 206, 61,
+    ];
+    Played::of(document(&tasks, Language::Whole), &happenings);
+}
+
 /// Everything that an executor, a worker or a timer says about one attempt.
 fn of_attempt(step: &StepPath, attempt: u32) -> Vec<Command> {
     let (step, word) = (|| step.clone(), || "late".to_owned());

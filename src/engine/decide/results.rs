@@ -143,7 +143,8 @@ impl Decision {
             Some(Waits::Callback | Waits::Retry { .. }) => true,
             Some(Waits::Approval | Waits::Time { .. } | Waits::Event { .. } | Waits::Worker) => false,
         };
-        let waits_to_retry = matches!(found.waits, Some(Waits::Retry { .. }));
+        // What was lost begins again when the run goes on, as what waits for its next attempt does.
+        let comes_again = matches!(found.waits, Some(Waits::Retry { .. })) || found.is_lost();
         let attempt = found.attempt;
         if !waits || found.idempotency_key.is_none() {
             return Err(Rejection::NotNow(format!("{step} no longer waits for this: nothing was changed.")));
@@ -151,7 +152,7 @@ impl Decision {
         match outcome {
             Ok(result) => self.done(step, attempt, result, context),
             // An earlier attempt's: the next one has its time already.
-            Err(fault) if fault.retryable && waits_to_retry => {
+            Err(fault) if fault.retryable && comes_again => {
                 return Err(Rejection::NotNow(format!("{step} is tried again anyway: nothing was changed.")));
             }
             Err(fault) => {
