@@ -318,6 +318,7 @@ fn open_door(socket: TcpListener, site: Site, doors: Doors) -> anyhow::Result<Do
             .wrap(from_fn(frame))
             .wrap(from_fn(measure))
     })
+    .on_connect(|connection, _| send_at_once(connection))
     .workers(std::thread::available_parallelism().map_or(2, usize::from).min(8))
     .disable_signals()
     .shutdown_timeout(DOOR_SECONDS)
@@ -325,6 +326,16 @@ fn open_door(socket: TcpListener, site: Site, doors: Doors) -> anyhow::Result<Do
     .run();
     let handle = server.handle();
     Ok((handle, tokio::spawn(server)))
+}
+
+/// An answer that comes in parts, as a replay or a stream, must not wait 40 ms for the other side to say that it has
+/// the part before (Nagle's algorithm, and acknowledgements that are delayed).
+fn send_at_once(connection: &dyn std::any::Any) {
+    if let Some(socket) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
+        && let Err(error) = socket.set_nodelay(true)
+    {
+        tracing::debug!(error = %error, "a connection keeps its delay");
+    }
 }
 
 /// One recorder per process.
