@@ -37,7 +37,7 @@ const MANY: usize = 10_000;
 pub(super) async fn sections(ground: &Ground, config: &Config, runs: usize) -> anyhow::Result<Vec<Section>> {
     let raw_url = raw::database(ground.cluster()?)?;
     let running = app::start(config).await?;
-    let bench = Bench::open(ground, &running)?;
+    let bench = Bench::new(ground, &running);
     let measured = async {
         let computed = bench.computed(&raw_url, runs).await?;
         Ok::<_, anyhow::Error>(vec![computed, bench.called(runs / 4).await?, bench.decided(runs / 4).await?])
@@ -56,13 +56,13 @@ struct Bench {
 }
 
 impl Bench {
-    fn open(ground: &Ground, running: &Running) -> anyhow::Result<Bench> {
-        Ok(Bench {
+    fn new(ground: &Ground, running: &Running) -> Bench {
+        Bench {
             scheduler: running.scheduler().clone(),
             url: ground.database.app_url.clone(),
             service_url: ground.service.url(),
             postmaster: ground.database.cluster().map(|cluster| cluster.pid().unsigned_abs()),
-        })
+        }
     }
 
     /// Five steps that are computed.

@@ -26,7 +26,6 @@ use crate::web::pages::sentences::{self, Depth};
 use crate::web::pages::steps::Link;
 use crate::web::pages::{approvers, facts, plan};
 use crate::web::problem::AppError;
-use crate::web::site::Site;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use chrono::Utc;
@@ -103,14 +102,6 @@ async fn drawn(
     web::block(draw).await.map_err(AppError::internal)?.map_err(AppError::internal)
 }
 
-async fn read<T: Send + 'static>(
-    site: &web::Data<Site>,
-    work: impl FnOnce(&mut Connection, &Site) -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, AppError> {
-    let shared = site.clone();
-    site.read(move |connection| work(connection, &shared)).await
-}
-
 /// What a request asks of the page: one group alone, a form that came back.
 #[derive(Default)]
 pub struct Asked {
@@ -125,8 +116,9 @@ pub struct Asked {
 pub async fn draw(visit: &Visit, run: RunId, asked: Asked) -> Result<View, AppError> {
     let chrome = visit.chrome(&format!("Run {run}"), "/runs").await?;
     let who = visit.who.clone();
-    let drawn = read(&visit.site, move |connection, site| {
-        let Some(run) = site.scheduler.load_shown(connection, run)? else { return Ok(None) };
+    let scheduler = visit.site.scheduler.clone();
+    let drawn = visit.site.read(move |connection| {
+        let Some(run) = scheduler.load_shown(connection, run)? else { return Ok(None) };
         Ok(Some(view(&Told::read(connection, run)?, &who, chrome, &asked)))
     });
     drawn.await?.ok_or_else(|| AppError::NotFound(format!("There is no run {run}.")))
