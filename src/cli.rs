@@ -1,5 +1,6 @@
 //! The command line. Reads what is asked, calls the module that does it, prints what came of it.
 
+mod archive;
 mod backup;
 mod commands;
 mod doctor;
@@ -59,6 +60,9 @@ enum Command {
         /// An exported log (NDJSON) instead of the database.
         #[arg(long, value_name = "EXPORT", conflicts_with = "run")]
         file: Option<PathBuf>,
+        /// Also what `hms-act archive` moved to this place: a directory, or s3://bucket/prefix.
+        #[arg(long, value_name = "PLACE", conflicts_with_all = ["run", "file", "bundle"])]
+        archive: Option<String>,
         /// The verifier key that you trust, as /acts/log/key gave it.
         #[arg(long, value_name = "VKEY")]
         key: Option<String>,
@@ -91,6 +95,22 @@ enum Command {
         /// Go on although more was signed here than the backup has: that is lost, and anybody can see it.
         #[arg(long)]
         accept_loss: bool,
+    },
+    /// Move the entries of runs that ended long ago out of the database, once a backup is proven to have them. Their
+    /// rows, their places in the signed tree and all proofs stay (needs HMS_ACT_OWNER_DATABASE_URL for a given database).
+    Archive {
+        /// Runs that ended before this day (UTC).
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        before: chrono::NaiveDate,
+        /// The backup that keeps them: a directory, or s3://bucket/prefix [HMS_ACT_BACKUP]
+        #[arg(long, value_name = "PLACE")]
+        to: Option<String>,
+        /// Where what an erasure must reach is kept [HMS_ACT_BACKUP_ASIDE; default: aside/ in the directory]
+        #[arg(long, value_name = "PLACE")]
+        aside: Option<String>,
+        /// Only say how many would leave; the backup is brought up to date all the same.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Make a new key that signs the log from now on; the one before it signs along for 30 days.
     RotateLogKey,
@@ -170,14 +190,17 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Token { user, scope, ttl }) => {
             done(commands::token(&load(arguments.flags)?, &user, &scope, ttl))
         }
-        Some(Command::Verify { run, bundle, file, key }) => {
-            verify::verify(&load(arguments.flags)?, &What { run, bundle, file, key })
+        Some(Command::Verify { run, bundle, file, archive, key }) => {
+            verify::verify(&load(arguments.flags)?, &What { run, bundle, file, archive, key })
         }
         Some(Command::Doctor) => doctor::examine(&load(arguments.flags)?),
         Some(Command::Backup { to, aside }) => done(backup::make(&load(arguments.flags)?, to, aside)),
         Some(Command::Restore { from, aside, key, at, accept_loss }) => {
             let asked = backup::Asked { from, aside, key, at, accept_loss };
             backup::restore(&load(arguments.flags)?, asked)
+        }
+        Some(Command::Archive { before, to, aside, dry_run }) => {
+            archive::archive(&load(arguments.flags)?, &archive::Asked { before, to, aside, dry_run })
         }
         Some(Command::RotateLogKey) => done(commands::rotate_log_key(&load(arguments.flags)?)),
         Some(Command::Openapi) => {

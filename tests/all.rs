@@ -7,6 +7,7 @@ mod agency_log;
 mod api_lists;
 mod api_protocols;
 mod architecture;
+mod archive;
 mod backup;
 mod bad_credentials;
 mod bad_input;

@@ -1,5 +1,6 @@
 //! The log as evidence: its tree, its signed heads, and whether others can check them.
 
+use crate::support::client::GUARD;
 use crate::support::outside::Checker;
 use crate::support::process::Setup;
 use crate::support::server::TestServer;
@@ -250,6 +251,51 @@ async fn nothing_is_signed_after_the_database_was_set_back() {
     let (passed, said) = setup(&database, scratch.path()).verify();
     assert!(!passed && said.contains("it was set back"), "{said}");
     assert!(!said.contains(" 0 not signed yet"), "what no head covers is told: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_heads_are_thinned_and_what_they_covered_is_covered() {
+    let server = TestServer::start().await;
+    for count in 1..5 {
+        server.complete_runs(count).await;
+        server.wait_until_sealed().await;
+    }
+    let server = server.away_while(async {}).await;
+    let heads = |server: &TestServer| {
+        let query = "SELECT size AS it FROM log_checkpoints ORDER BY size";
+        let rows = sql_query(query).load::<Number>(&mut server.database.connect_as_owner()).expect("heads");
+        rows.into_iter().map(|row| row.it).collect::<Vec<_>>()
+    };
+    let before = heads(&server);
+    assert!(before.len() > 3, "{before:?}");
+    // Two days ago, in the same hour; but for the first, which is of the hour before.
+    let age = |database: &mut PgConnection| {
+        let statement = "UPDATE log_checkpoints SET signed_at =
+                date_trunc('hour', clock_timestamp() - interval '2 days') + interval '1 second' * size / 10000;
+             UPDATE log_checkpoints SET signed_at = signed_at - interval '1 hour'
+                WHERE size = (SELECT min(size) FROM log_checkpoints)";
+        database.batch_execute(statement).expect("aged");
+    };
+    age(&mut server.database.connect_as_owner());
+    let server = server.away_while(async {}).await;
+    let wait = async {
+        while heads(&server).iter().filter(|size| before.contains(size)).count() > 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(GUARD, wait).await.expect("they are thinned");
+    let after = heads(&server);
+    assert!(after.starts_with(&[before[0]]), "{before:?} {after:?}");
+    server.wait_until_sealed().await;
+    let (database, scratch) = server.stop_and_keep().await;
+    let (passed, said) = setup(&database, scratch.path()).verify();
+    assert!(passed, "{said}");
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    it: i64,
 }
 
 #[tokio::test(flavor = "multi_thread")]

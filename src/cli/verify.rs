@@ -2,6 +2,8 @@
 //!
 //! Exit code 0: all holds; 1: something does not, and it is named as `run R seq S`; 2: it could not be checked.
 
+mod archive;
+mod archives;
 mod bundle;
 mod database;
 mod export;
@@ -28,6 +30,8 @@ pub struct What {
     pub bundle: Option<PathBuf>,
     /// An exported log (NDJSON), instead of the database.
     pub file: Option<PathBuf>,
+    /// The backup that has what was archived, beside the database.
+    pub archive: Option<String>,
     /// The key that is trusted, as `/acts/log/key` gives it.
     pub key: Option<String>,
 }
@@ -38,10 +42,11 @@ pub fn verify(config: &Config, what: &What) -> anyhow::Result<ExitCode> {
     let key =
         what.key.as_deref().map(|vkey| VerifierKey::parse(vkey).context("--key: this is no verifier key"));
     let key = key.transpose()?;
-    let findings = match (&what.bundle, &what.file) {
-        (Some(path), _) => bundle::check(config, path, key)?,
-        (None, Some(path)) => export::check(path)?,
-        (None, None) => database::check(config, what.run, key)?,
+    let findings = match (&what.bundle, &what.file, &what.archive) {
+        (Some(path), ..) => bundle::check(config, path, key)?,
+        (None, Some(path), _) => export::check(path)?,
+        (None, None, Some(place)) => database::check(config, None, key)? + archive::check(config, place)?,
+        (None, None, None) => database::check(config, what.run, key)?,
     };
     Ok(if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -59,6 +59,9 @@ pub enum Refused {
     Rejected(#[from] Rejection),
     #[error("There is no run {0}.")]
     UnknownRun(RunId),
+    /// Its entries are no longer in the log. Says since when, and where they are.
+    #[error("{0}")]
+    Archived(String),
     /// The idempotency key belongs to a start with another body.
     #[error("This Idempotency-Key was used with another body.")]
     KeyReused,
@@ -245,6 +248,7 @@ impl Scheduler {
         match read {
             Ok(Ok(Some(loaded))) => Ok(loaded.run),
             Ok(Ok(None)) => Err(Refused::UnknownRun(id)),
+            Ok(Err(error @ StoreError::Archived { .. })) => Err(Refused::Archived(error.to_string())),
             Ok(Err(error)) => {
                 tracing::error!(error = %error, run.id = id.0, "a run could not be read");
                 Err(Refused::Unavailable)

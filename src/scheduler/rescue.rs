@@ -128,6 +128,7 @@ impl Rescue {
             | Err(
                 Refused::Rejected(_)
                 | Refused::UnknownRun(_)
+                | Refused::Archived(_)
                 | Refused::KeyReused
                 | Refused::Full { .. }
                 | Refused::NotWanted,

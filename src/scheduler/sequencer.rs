@@ -34,6 +34,8 @@ const REMIND: Duration = Duration::from_secs(60);
 const PATIENCE: TimeDelta = TimeDelta::seconds(30);
 /// How long a retired key signs along.
 const OVERLAP: TimeDelta = TimeDelta::days(30);
+/// How often old heads are thinned.
+const THIN: Duration = Duration::from_secs(3600);
 /// The last head that was signed here, outside the database.
 pub const MEMORY: &str = "log-checkpoint";
 
@@ -80,8 +82,10 @@ impl Sequencer {
     pub fn run(self) -> Sequencer {
         let mut connection: Option<Connection> = None;
         let (mut healthy, mut told) = (Instant::now(), None::<Instant>);
+        let mut thinned = None::<Instant>;
         while !*self.stopping.borrow() {
-            let pause = match self.work(&mut connection) {
+            let worked = self.work(&mut connection).and_then(|()| self.thin(&mut connection, &mut thinned));
+            let pause = match worked {
                 Ok(()) => {
                     self.sealing.set(None);
                     (healthy, told) = (Instant::now(), None);
@@ -144,6 +148,21 @@ impl Sequencer {
                 return self.seal(connection);
             }
         }
+    }
+
+    /// Now and then, old heads that later ones cover go.
+    fn thin(
+        &self,
+        connection: &mut Option<Connection>,
+        thinned: &mut Option<Instant>,
+    ) -> Result<(), SealError> {
+        let is_due = thinned.is_none_or(|at| at.elapsed() >= THIN);
+        if let Some(connection) = connection.as_mut().filter(|_| is_due)
+            && tree::turn(connection, checkpoints::thin)?.is_some()
+        {
+            *thinned = Some(Instant::now());
+        }
+        Ok(())
     }
 
     fn seal(&self, connection: &mut Connection) -> Result<(), SealError> {

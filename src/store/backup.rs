@@ -67,17 +67,51 @@ pub struct Placed {
     pub stream: i64,
     #[diesel(sql_type = BigInt)]
     pub seq: i64,
-    #[diesel(sql_type = Binary)]
-    pub leaf: Vec<u8>,
+    /// None: it is in an archive.
+    #[diesel(sql_type = Nullable<Binary>)]
+    pub leaf: Option<Vec<u8>>,
     /// JSON, as it was written.
     #[diesel(sql_type = Nullable<Text>)]
     pub beside: Option<String>,
 }
 
-/// The entries with the indexes from `first` on, in their order.
+/// The entries with the indexes from `first` on, `count` of them, in their order.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when one is missing that is in no archive.
 pub fn entries(connection: &mut Connection, first: u64, count: u64) -> Result<Vec<Placed>, StoreError> {
     let columns = "a.run_id, a.stream, a.seq, a.leaf, a.beside::text AS beside";
-    Ok(diesel::sql_query(format!("SELECT {columns} {BY_INDEX}"))
+    let mut found: Vec<Placed> = by_index(connection, &format!("SELECT {columns} {BY_INDEX}"), first, count)?;
+    if found.len() as u64 != count {
+        found = by_index(connection, WITH_ARCHIVED, first, count)?;
+    }
+    if found.len() as u64 != count {
+        let end = first + count;
+        return Err(StoreError::Corrupt(format!("entries {first} to {end} of the log are not all there")));
+    }
+    Ok(found)
+}
+
+/// As [`BY_INDEX`], with those that are in archives.
+const WITH_ARCHIVED: &str =
+    "SELECT r.run_id, r.stream, s.seq, a.leaf, a.beside::text AS beside FROM log_ranges r
+     CROSS JOIN LATERAL generate_series(
+        r.first_seq + greatest($1 - r.first_index, 0),
+        r.first_seq + least(r.entries, $2 - r.first_index) - 1) AS s (seq)
+     LEFT JOIN activity_log a ON a.run_id = r.run_id AND a.stream = r.stream AND a.seq = s.seq
+     WHERE r.first_index >= coalesce((SELECT max(first_index) FROM log_ranges WHERE first_index <= $1), 0)
+        AND r.first_index < $2
+        AND (a.seq IS NOT NULL
+             OR EXISTS (SELECT FROM runs o WHERE o.run_id = r.run_id AND o.archive_id IS NOT NULL))
+     ORDER BY r.first_index, s.seq";
+
+fn by_index(
+    connection: &mut Connection,
+    query: &str,
+    first: u64,
+    count: u64,
+) -> Result<Vec<Placed>, StoreError> {
+    Ok(diesel::sql_query(query)
         .bind::<BigInt, _>(first as i64)
         .bind::<BigInt, _>((first + count) as i64)
         .load(connection)?)

@@ -5,6 +5,7 @@
 
 pub mod agency;
 pub mod approvals;
+pub mod archive;
 pub mod backup;
 pub mod batch;
 pub mod bootstrap;

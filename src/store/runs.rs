@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::protocols::ProtocolCache;
 use super::schema::runs;
-use super::{lineage, log, sequences};
+use super::{archive, lineage, log, sequences};
 use crate::audit::chain::Stored;
 use crate::audit::entry::{Opened, open};
 use crate::audit::{Hash, leaf_hash};
@@ -39,6 +39,9 @@ impl Loaded {
 }
 
 /// A run by folding its log. None: there is no such run.
+///
+/// # Errors
+/// [`StoreError::Archived`] when its entries are no longer in the log.
 pub fn load(
     connection: &mut PgConnection,
     id: RunId,
@@ -46,8 +49,10 @@ pub fn load(
 ) -> Result<Option<Loaded>, StoreError> {
     let erasures: Option<i32> = runs::table.find(id.0).select(runs::erasures).first(connection).optional()?;
     let Some(erasures) = erasures else { return Ok(None) };
-    let folded = fold(connection, id, protocols, None, u64::MAX, &mut |_| {})?;
-    Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head, erasures }))
+    match fold(connection, id, protocols, None, u64::MAX, &mut |_| {})? {
+        Some((run, head)) => Ok(Some(Loaded { run: Arc::new(run), head, erasures })),
+        None => archive::of_run(connection, id)?.map_or(Ok(None), |archive| Err(archive.away(id))),
+    }
 }
 
 /// A run as it was after this entry, or after its last: folded from its log, or on from an earlier moment of it. `passed`

@@ -106,6 +106,19 @@ diesel::table! {
         parent_step -> Nullable<Text>,
         lineage -> Int8,
         erasures -> Int4,
+        archive_id -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
+    log_archives (id) {
+        id -> Int8,
+        place -> Text,
+        before -> Timestamptz,
+        runs -> Int8,
+        entries -> Int8,
+        archived_at -> Timestamptz,
+        removed_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -363,11 +376,20 @@ diesel::joinable!(redactions -> runs (run_id));
 diesel::joinable!(start_keys -> runs (run_id));
 diesel::joinable!(timers -> runs (run_id));
 diesel::joinable!(work -> runs (run_id));
+diesel::joinable!(runs -> log_archives (archive_id));
 diesel::joinable!(subruns -> runs (child_run_id));
 diesel::joinable!(schedules -> protocols (protocol_id));
 
 diesel::allow_tables_to_appear_in_same_query!(sessions, users);
 diesel::allow_tables_to_appear_in_same_query!(protocol_versions, protocols, schedules);
 diesel::allow_tables_to_appear_in_same_query!(
-    approvals, overrides, redactions, runs, start_keys, subruns, timers, work
+    approvals,
+    log_archives,
+    overrides,
+    redactions,
+    runs,
+    start_keys,
+    subruns,
+    timers,
+    work
 );

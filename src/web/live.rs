@@ -14,6 +14,7 @@ use crate::auth::session;
 use crate::engine::ids::RunId;
 use crate::scheduler::Scheduler;
 use crate::scheduler::changes::Listener;
+use crate::store::error::StoreError;
 use crate::store::{Pool, sessions};
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, ContentEncoding};
 use actix_web::web::Bytes;
@@ -54,8 +55,13 @@ impl Readings {
         let runs = move |connection: &mut _, runs: &[RunId]| {
             let mut told = HashMap::new();
             for run in runs {
-                if let Some(shown) = scheduler.load_shown(connection, *run)? {
-                    told.insert(*run, Arc::new(Told::read(connection, shown)?));
+                match scheduler.load_shown(connection, *run) {
+                    Ok(Some(shown)) => {
+                        told.insert(*run, Arc::new(Told::read(connection, shown)?));
+                    }
+                    // One page less, and not all that are read together.
+                    Ok(None) | Err(StoreError::Archived { .. }) => {}
+                    Err(error) => return Err(error),
                 }
             }
             Ok(told)

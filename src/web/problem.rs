@@ -33,6 +33,8 @@ pub enum AppError {
     Forbidden { detail: String, missing: Option<&'static str> },
     /// 404
     NotFound(String),
+    /// 410: it was here. Says where it is now.
+    Gone(String),
     /// 405; `allow` as in the header: `GET, POST`.
     MethodNotAllowed { allow: String },
     /// 409; `fields` join the body, for example who decided.
@@ -132,6 +134,7 @@ impl AppError {
             | AppError::Unauthorized { detail, .. }
             | AppError::Forbidden { detail, .. }
             | AppError::NotFound(detail)
+            | AppError::Gone(detail)
             | AppError::Conflict { detail, .. }
             | AppError::PreconditionFailed(detail)
             | AppError::UnsupportedMediaType(detail)
@@ -176,6 +179,7 @@ impl AppError {
             AppError::BadRequest(_)
             | AppError::Forbidden { .. }
             | AppError::NotFound(_)
+            | AppError::Gone(_)
             | AppError::Conflict { .. }
             | AppError::PreconditionFailed(_)
             | AppError::PayloadTooLarge { .. }
@@ -212,6 +216,7 @@ impl ResponseError for AppError {
             AppError::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             AppError::Forbidden { .. } => StatusCode::FORBIDDEN,
             AppError::NotFound(_) => StatusCode::NOT_FOUND,
+            AppError::Gone(_) => StatusCode::GONE,
             AppError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             AppError::Conflict { .. } => StatusCode::CONFLICT,
             AppError::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,

@@ -1,5 +1,6 @@
 //! The database: every chain entry by entry, every entry beside its place in the tree, every signed head.
 
+use super::archives::Archives;
 use super::tree::{Places, check_heads, check_memory};
 use super::{Findings, Progress, Trust, own_keys};
 use crate::app::database::Database;
@@ -8,6 +9,7 @@ use crate::audit::chain::{ChainCheck, Finding, Stored};
 use crate::audit::note::VerifierKey;
 use crate::config::Config;
 use crate::engine::ids::RunId;
+use crate::store::archive::{self, Archive};
 use crate::store::error::StoreError;
 use crate::store::protocols::ProtocolCache;
 use crate::store::tree::{self, keys};
@@ -36,12 +38,21 @@ fn check_all(
     run: Option<i64>,
     key: Option<VerifierKey>,
 ) -> anyhow::Result<u64> {
-    let mut checked = Checked::default();
+    let mut checked = Checked { archived: Archives::read(&mut *pool.get()?)?, ..Checked::default() };
     check_entries(pool, run, &mut checked)?;
     let connection = &mut *pool.get()?;
-    if let (Some(run_id), 0, 0) = (run, checked.entries, checked.findings.count) {
+    if let Some(archive) = run.and_then(|run| archive::of_run(connection, RunId(run)).transpose()) {
+        let Archive { place, archived_at, .. } = archive?;
+        println!(
+            "Its entries were moved to the archive at {place} on {}: `hms-act verify --archive {place}` checks them.",
+            archived_at.date_naive()
+        );
+    } else if let (Some(run_id), 0, 0) = (run, checked.entries, checked.findings.count) {
         let message = "there is no entry of this run".to_owned();
         checked.findings.add(&Finding { run_id, stream: 0, seq: 1, message });
+    }
+    if run.is_none() {
+        checked.archived.compare(&mut checked.findings);
     }
     let origin = log_origin(config, connection)?;
     let known: Vec<VerifierKey> =
@@ -58,13 +69,19 @@ fn check_all(
     check_memory(connection, &config.data_dir, &keys, &mut checked.findings)?;
     // Of one run, what has no place in the tree yet; of all, what no head covers.
     let unsigned = match (run, &heads) {
-        (None, Some((size, ..))) => checked.entries.saturating_sub(*size),
+        (None, Some((size, ..))) => (checked.entries + checked.archived.removed).saturating_sub(*size),
         _ => checked.unsigned,
     };
     println!(
         "{} entries in {} streams checked, {} broken. {} not signed yet.",
         checked.entries, checked.streams, checked.findings.count, unsigned
     );
+    if run.is_none() && checked.archived.removed > 0 {
+        println!(
+            "{} entries are in archives, and have their places in the tree: `hms-act verify --archive PLACE` checks them.",
+            checked.archived.removed
+        );
+    }
     match heads {
         Some((size, at, by)) => {
             println!(
@@ -86,9 +103,18 @@ struct Checked {
     findings: Findings,
     /// Runs with a finding: what follows is unproven, and named once.
     broken: HashSet<(i64, i64)>,
+    /// Runs whose entries may be elsewhere.
+    archived: Archives,
 }
 
 impl Checked {
+    /// Something that was signed and is not in the log.
+    fn add_missing(&mut self, finding: &Finding) {
+        if finding.stream != 0 || !self.archived.has(finding.run_id) {
+            self.add(finding);
+        }
+    }
+
     fn add(&mut self, finding: &Finding) {
         if self.broken.insert((finding.run_id, finding.stream)) {
             self.findings.add(finding);
@@ -150,7 +176,8 @@ fn check_pages(
             }
             checked.entries += 1;
             rows.pass(entry);
-            places.missing_before(entry).iter().for_each(|finding| checked.add(finding));
+            places.missing_before(entry).iter().for_each(|finding| checked.add_missing(finding));
+            checked.archived.pass(entry);
             if checked.broken.contains(&here) {
                 places.pass(entry);
                 continue;
@@ -166,7 +193,7 @@ fn check_pages(
         progress.at(checked.entries);
     }
     for finding in places.rest(connection)? {
-        checked.add(&finding);
+        checked.add_missing(&finding);
     }
     checked.unsigned = places.unsigned();
     rows.finish(connection, run, checked)
@@ -253,6 +280,9 @@ impl Rows {
             next = last.saturating_add(1);
             // Those that began behind the walk have their entries.
             for id in ids.into_iter().filter(|id| self.seen.binary_search(id).is_err()) {
+                if checked.archived.remove(id) {
+                    continue;
+                }
                 let problem =
                     snapshot(connection, |connection| projection_problem(connection, id, &self.protocols))?;
                 problem.iter().for_each(|finding| checked.add(finding));

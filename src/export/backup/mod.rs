@@ -15,7 +15,9 @@
 //!
 //! [`writing`] adds what is missing, [`restoring`] proves all of it and fills a database.
 
+pub mod archiving;
 pub mod manifest;
+pub mod objects;
 pub mod restoring;
 pub mod target;
 pub mod writing;

@@ -5,21 +5,19 @@
 //! goes on to the end, and the database stays empty.
 
 use super::manifest::{ManifestError, Opened, TableObject};
-use super::target::{Target, TargetError};
-use super::{
-    AT_ONCE, CHECKPOINT, EVENTS, aside_path, beside_path, entries_path, hashes, sha256, tile_path,
-    without_hash,
-};
+use super::objects::{self, Bundle, Fetched, Source, named};
+use super::target::TargetError;
+use super::{AT_ONCE, CHECKPOINT, EVENTS, aside_path, hashes, sha256, tile_path, without_hash};
+use crate::audit::Hash;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::note::VerifierKey;
 use crate::audit::tile::{Growth, MAX_LEVEL, TILE_WIDTH, TileId, width_at};
-use crate::audit::{Hash, entry, leaf_hash};
 use crate::store::error::StoreError;
 use crate::store::restore::{self, Entry, Restored, Restoring};
 use crate::store::tree::checkpoints::SignedHead;
 use crate::store::tree::entries_in_bundle;
 use futures_util::{StreamExt, stream};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use tokio::sync::mpsc;
 
 /// Entries written in one statement, more or less.
@@ -46,22 +44,6 @@ pub enum RestoreError {
 pub enum Progress {
     Written(u64),
     Folded(u64),
-}
-
-/// Both places of a backup.
-#[derive(Debug, Clone)]
-pub struct Source {
-    pub main: Target,
-    pub aside: Target,
-}
-
-/// What one bundle of entries comes with.
-struct Bundle {
-    index: u64,
-    entries: Vec<u8>,
-    tile: Vec<u8>,
-    beside: Option<Vec<u8>>,
-    aside: Option<Vec<u8>>,
 }
 
 enum Piece {
@@ -168,9 +150,14 @@ async fn fetch_events(source: &Source, findings: &mut Vec<String>) -> Result<Str
 }
 
 async fn fetch_all(source: Source, size: u64, sender: mpsc::Sender<Piece>) {
-    let bundles = (0..size.div_ceil(TILE_WIDTH)).map(|index| fetch_bundle(&source, index, size));
+    let bundles = (0..size.div_ceil(TILE_WIDTH)).map(|index| objects::fetch(&source, index, size));
     let mut bundles = stream::iter(bundles).buffered(AT_ONCE);
-    while let Some(piece) = bundles.next().await {
+    while let Some(fetched) = bundles.next().await {
+        let piece = match fetched {
+            Ok(Fetched::Bundle(bundle)) => Piece::Bundle(bundle),
+            Ok(Fetched::Missing(path)) => Piece::Missing(path),
+            Err(error) => Piece::Failed(error),
+        };
         if sender.send(piece).await.is_err() {
             return;
         }
@@ -190,28 +177,6 @@ async fn fetch_all(source: Source, size: u64, sender: mpsc::Sender<Piece>) {
             }
         }
     }
-}
-
-async fn fetch_bundle(source: &Source, index: u64, size: u64) -> Piece {
-    let width = entries_in_bundle(index, size);
-    let (entries, tile) = (entries_path(index, width), tile_path(TileId { level: 0, index }, width));
-    let fetched = async {
-        let Some(entries) = source.main.get(&entries).await? else { return Ok(Piece::Missing(entries)) };
-        let Some(tile) = source.main.get(&tile).await? else { return Ok(Piece::Missing(tile)) };
-        let beside = match names_beside(&entries) {
-            true => source.main.get(&beside_path(index, width)).await?,
-            false => None,
-        };
-        let aside = source.aside.get(&aside_path(index)).await?;
-        Ok(Piece::Bundle(Bundle { index, entries, tile, beside, aside }))
-    };
-    fetched.await.unwrap_or_else(Piece::Failed)
-}
-
-/// Whether some leaf may name values beside it.
-fn names_beside(entries: &[u8]) -> bool {
-    const NAMED: &[u8] = b"\"beside\":[";
-    entries.windows(NAMED.len()).any(|bytes| bytes == NAMED)
 }
 
 /// An entry that is not the one that its tile holds.
@@ -290,64 +255,30 @@ impl Filling {
     }
 
     fn bundle(&mut self, bundle: &Bundle) {
-        let (index, width) = (bundle.index, entries_in_bundle(bundle.index, self.size));
-        let path = entries_path(index, width);
         let tile = hashes(&bundle.tile).unwrap_or_default();
-        if tile.len() as u64 != width {
-            self.findings.push(format!(
-                "{}: it has another length than {width} hashes",
-                tile_path(TileId { level: 0, index }, width)
-            ));
+        if tile.len() as u64 != bundle.width {
+            let id = TileId { level: 0, index: bundle.index };
+            let path = tile_path(id, bundle.width);
+            self.findings.push(format!("{path}: it has another length than {} hashes", bundle.width));
         }
-        let mut beside = self.beside_of(bundle, width);
-        let mut rest = bundle.entries.as_slice();
-        for place in 0..width {
-            let number = index * TILE_WIDTH + place;
-            let Some((leaf, after)) = cut(rest) else {
-                self.findings
-                    .push(format!("{path}: it is cut off at number {number} of the log: {}", named(rest)));
-                return;
-            };
-            rest = after;
-            let hash = leaf_hash(leaf);
-            self.growth.push(hash);
-            if tile.get(place as usize).is_some_and(|expected| *expected != hash) {
-                let name = format!("{} (number {number} of the log, in {path})", named(leaf));
-                self.suspects.push(Suspect { bundle: index, name });
+        let (entries, findings) = bundle.open();
+        self.findings.extend(findings);
+        let is_whole = entries.len() as u64 == bundle.width;
+        for (place, entry) in entries.into_iter().enumerate() {
+            self.growth.push(entry.hash);
+            if tile.get(place).is_some_and(|expected| *expected != entry.hash) {
+                let number = bundle.index * TILE_WIDTH + place as u64;
+                let name =
+                    format!("{} (number {number} of the log, in {})", named(&entry.leaf), bundle.path());
+                self.suspects.push(Suspect { bundle: bundle.index, name });
                 continue;
             }
-            let values = beside.remove(&number);
-            if let Err(message) = check_beside(leaf, values.as_deref()) {
-                let beside = beside_path(index, width);
-                self.findings.push(format!("{}: {message} (in {path} and {beside})", named(leaf)));
-            }
-            self.page.push(Entry { leaf: leaf.to_vec(), hash, beside: values });
+            self.findings.extend(bundle.check_beside(&entry).err());
+            self.page.push(entry);
         }
-        if !rest.is_empty() {
-            self.findings.push(format!("{path}: something stands behind its {width} entries"));
+        if is_whole {
+            self.keep_aside(bundle);
         }
-        for number in beside.keys() {
-            self.findings.push(format!("{}: nothing lies beside number {number}", beside_path(index, width)));
-        }
-        self.keep_aside(bundle);
-    }
-
-    /// The values beside the entries, by their number in the log, as they were written.
-    fn beside_of(&mut self, bundle: &Bundle, width: u64) -> BTreeMap<u64, String> {
-        let Some(object) = &bundle.beside else { return BTreeMap::new() };
-        let read = || -> Option<BTreeMap<u64, String>> {
-            let text = std::str::from_utf8(object).ok()?;
-            let line = |line: &str| {
-                let (number, values) = line.strip_prefix("{\"index\":")?.split_once(",\"beside\":")?;
-                Some((number.parse().ok()?, values.strip_suffix('}')?.to_owned()))
-            };
-            text.lines().map(line).collect()
-        };
-        read().unwrap_or_else(|| {
-            let path = beside_path(bundle.index, width);
-            self.findings.push(format!("{path}: it was changed: it cannot be read"));
-            BTreeMap::new()
-        })
     }
 
     fn keep_aside(&mut self, bundle: &Bundle) {
@@ -423,56 +354,5 @@ impl Filling {
             signed_at: opened.manifest.made_at,
         };
         Ok(restoring.head(&head)?)
-    }
-}
-
-fn cut(bundle: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bundle.split_first_chunk::<2>()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
-}
-
-/// `run R seq S`, read as well as it can be: what stands there may be no entry any more.
-fn named(leaf: &[u8]) -> String {
-    let text = String::from_utf8_lossy(leaf);
-    // In the canonical form both stand behind the detail, which may hold anything.
-    let number = |key: &str| {
-        let (_, after) = text.rsplit_once(key)?;
-        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
-        (!digits.is_empty()).then_some(digits)
-    };
-    match (number("\"run\":"), number("\"seq\":")) {
-        (Some(run), Some(seq)) => format!("run {run} seq {seq}"),
-        _ => "an entry that cannot be read any more".to_owned(),
-    }
-}
-
-fn check_beside(leaf: &[u8], values: Option<&str>) -> Result<(), String> {
-    let header = entry::header(leaf)?;
-    if header.names_beside.is_none() && values.is_none() {
-        return Ok(());
-    }
-    let parsed = values.map(serde_json::from_str).transpose();
-    let parsed = parsed.map_err(|error| format!("what lies beside it is not JSON: {error}"))?;
-    entry::open(leaf, parsed.as_ref()).map(|_| ())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_are_named_even_when_they_are_broken() {
-        let leaf = br#"{"actor":"x","detail":{"run":5,"seq":"#;
-        assert_eq!(named(leaf), "an entry that cannot be read any more");
-        let leaf =
-            br#"{"actor":"x","detail":{"run":5},"log":"l","prev":nul!,"run":9001,"seq":12,"step":"s"}"#;
-        assert_eq!(named(leaf), "run 9001 seq 12");
-    }
-
-    #[test]
-    fn a_bundle_is_cut_where_its_lengths_say() {
-        assert_eq!(cut(&[0, 2, 7, 8, 9]), Some((&[7, 8][..], &[9][..])));
-        assert_eq!(cut(&[0, 4, 7, 8, 9]), None);
-        assert_eq!(cut(&[0]), None);
     }
 }

@@ -14,10 +14,10 @@ use crate::audit::tile::{MAX_LEVEL, TILE_WIDTH, width_at};
 use crate::store::backup::{self, Placed, Rows, Snapshot};
 use crate::store::error::StoreError;
 use crate::store::tree::{self, checking, entries_in_bundle, keys};
-use crate::store::{Connection, Pool};
+use crate::store::{Connection, Pool, archive};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -192,24 +192,40 @@ impl Backup {
             let count = (BUNDLES * TILE_WIDTH).min(size - first);
             let read = self.read(move |connection| {
                 let entries = backup::entries(connection, first, count)?;
-                if entries.len() as u64 != count {
-                    let end = first + count;
-                    return Err(StoreError::Corrupt(format!(
-                        "entries {first} to {end} of the log are not all there"
-                    )));
-                }
                 let aside = backup::aside(connection, &entries)?;
                 Ok((entries, aside))
             });
             let (entries, aside) = read.await?;
-            let objects = bundles(first, size, &entries).into_iter();
-            let new: Vec<Object> = objects.filter(|object| !there.contains(&object.name)).collect();
-            self.send_new(new, round).await?;
+            let (objects, archived) = bundles(first, size, &entries);
+            let new = objects.into_iter().filter(|object| !there.contains(&object.name));
+            self.send_new(new.collect(), round).await?;
+            for name in archived.into_iter().filter(|name| !there.contains(name)) {
+                if self.main.get(&name).await?.is_none() {
+                    return Err(self.lacks_archived(name).await);
+                }
+            }
             self.send_aside(first / TILE_WIDTH, count, &aside, round).await?;
             first += count;
             told(first, size);
         }
         Ok(())
+    }
+
+    /// Entries that are in an archive can only come from there.
+    async fn lacks_archived(&self, name: String) -> BackupError {
+        let archives = match self.read(archive::all).await {
+            Ok(archives) => archives,
+            Err(error) => return error.into(),
+        };
+        let places: BTreeSet<String> = archives.into_iter().map(|archive| archive.place).collect();
+        let places = places.into_iter().collect::<Vec<_>>().join(" or ");
+        BackupError::Foreign {
+            place: format!("{}/{name}", self.main.name().trim_end_matches('/')),
+            message: format!(
+                "it has entries that are in the archive at {places} and no longer in the log: copy all that is there \
+                 to this place first, also what lies aside"
+            ),
+        }
     }
 
     /// What was erased among the entries that were sent earlier is gone aside too.
@@ -357,17 +373,23 @@ fn table_object(rows: &Rows) -> TableObject {
     TableObject { table: rows.table.to_owned(), object, sha256, rows: rows.count }
 }
 
-/// The objects of these entries, the first of which begins a bundle.
-fn bundles(first: u64, size: u64, entries: &[Placed]) -> Vec<Object> {
-    let mut objects = Vec::new();
+/// The objects of these entries, the first of which begins a bundle; and the names of those that cannot be made, since
+/// some of their entries are in an archive.
+fn bundles(first: u64, size: u64, entries: &[Placed]) -> (Vec<Object>, Vec<String>) {
+    let (mut objects, mut archived) = (Vec::new(), Vec::new());
     for (number, entries) in entries.chunks(TILE_WIDTH as usize).enumerate() {
         let index = first / TILE_WIDTH + number as u64;
         let width = entries_in_bundle(index, size);
         let (mut bundle, mut beside) = (Vec::new(), String::new());
-        for (place, entry) in entries.iter().enumerate() {
+        let leaves: Option<Vec<&Vec<u8>>> = entries.iter().map(|entry| entry.leaf.as_ref()).collect();
+        let Some(leaves) = leaves else {
+            archived.push(entries_path(index, width));
+            continue;
+        };
+        for (place, (entry, leaf)) in entries.iter().zip(leaves).enumerate() {
             // A leaf has at most 65,535 bytes.
-            bundle.extend((entry.leaf.len() as u16).to_be_bytes());
-            bundle.extend(&entry.leaf);
+            bundle.extend((leaf.len() as u16).to_be_bytes());
+            bundle.extend(leaf);
             if let Some(values) = &entry.beside {
                 let at = index * TILE_WIDTH + place as u64;
                 // Writing to a string cannot fail.
@@ -379,5 +401,5 @@ fn bundles(first: u64, size: u64, entries: &[Placed]) -> Vec<Object> {
             objects.push(Object { name: beside_path(index, width), content: beside.into_bytes() });
         }
     }
-    objects
+    (objects, archived)
 }

@@ -216,6 +216,10 @@ impl<'a> Batch<'a> {
 
     /// The connection may be broken: the caller is told to try again, and the committer to look.
     fn could_not_read(&mut self, id: RunId, error: &StoreError, reply: Reply) {
+        if let StoreError::Archived { .. } = error {
+            let _ = reply.send(Err(Refused::Archived(error.to_string())));
+            return;
+        }
         self.read_failed = true;
         tracing::error!(error = %error, run.id = id.0, "a run could not be read");
         let _ = reply.send(Err(Refused::Unavailable));

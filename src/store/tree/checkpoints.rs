@@ -30,7 +30,8 @@ pub fn latest(connection: &mut PgConnection) -> Result<Option<SignedHead>, Store
     row.map(head).transpose()
 }
 
-/// The first one that covers the entry with this index: it never changes.
+/// The first one that covers the entry with this index. It is the same ever after, once it is old enough to be among
+/// those that [`thin`] leaves.
 pub fn covering(connection: &mut PgConnection, index: u64) -> Result<Option<SignedHead>, StoreError> {
     Ok(after(connection, Some(index), 1)?.into_iter().next())
 }
@@ -46,6 +47,13 @@ pub fn after(
         query = query.filter(log_checkpoints::size.gt(size as i64));
     }
     query.load::<Row>(connection)?.into_iter().map(head).collect()
+}
+
+/// Of the heads that were signed more than a day ago, the last one of each hour stays: it covers what those before it
+/// covered, and whoever has one of them proves it against the tree as ever. Within a [`super::turn`].
+pub fn thin(connection: &mut PgConnection) -> Result<(), StoreError> {
+    diesel::sql_query("SELECT thin_log_checkpoints()").execute(connection)?;
+    Ok(())
 }
 
 /// Keeps a head. Within a [`super::turn`]. One of the same size is kept already: it has the same root, or the signer

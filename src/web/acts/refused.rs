@@ -23,6 +23,7 @@ pub(in crate::web) fn plain_refusal(refused: &Refused) -> AppError {
     match refused {
         Refused::Rejected(rejection) => rejection_error(rejection),
         Refused::UnknownRun(id) => AppError::NotFound(format!("There is no run {id}.")),
+        Refused::Archived(detail) => AppError::Gone(detail.clone()),
         Refused::KeyReused => AppError::field(
             "Idempotency-Key",
             "This key was already used with another body. Send the same body, or use a new key.",
@@ -73,6 +74,7 @@ impl From<StoreError> for AppError {
         match error {
             StoreError::Conflict(message) => AppError::conflict(message),
             StoreError::Overtaken { .. } => AppError::PreconditionFailed(error.to_string()),
+            StoreError::Archived { .. } => AppError::Gone(error.to_string()),
             StoreError::Connection(_) => {
                 tracing::error!(error = %error, "no database connection");
                 AppError::Unavailable {

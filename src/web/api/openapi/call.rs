@@ -102,6 +102,11 @@ impl Draft {
         self.parameter(ParameterIn::Path, name, about, number).problem(400).problem(404)
     }
 
+    /// The number of a run, which may be in the archive.
+    pub fn path_run(self) -> Draft {
+        self.path_number("id", "The run's number.").problem(410)
+    }
+
     pub fn path_text(self, name: &str, about: &str) -> Draft {
         self.parameter(ParameterIn::Path, name, about, text()).problem(404)
     }

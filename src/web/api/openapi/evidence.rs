@@ -15,11 +15,11 @@ fn bundle() -> Call {
         .about(
             "Its entries, the proof that each stands in the signed log, a report for people, and how to check all of it \
              with other software. What is sealed is withheld: it says which values, how long, and under which \
-             exemption. Byte for byte the same while the run is and nothing in it is erased. Making one is an entry \
-             in the log.",
+             exemption. Byte for byte the same while the run is and nothing in it is erased, but that it is proven under a later \
+             head once the first has become old. Making one is an entry in the log.",
         )
         .needs(Permission::ReadLog)
-        .path_number("id", "The run.")
+        .path_run()
         .answer_text("The bundle.", &[("application/zip", "A zip file; its README.txt describes each file.")])
         .tag(TAG)
 }
@@ -31,7 +31,7 @@ fn disclose() -> Call {
              what reading sealed values needs, and is recorded as such a reading, with the reason, before it is answered.",
         )
         .needs(Permission::ReadLog)
-        .path_number("id", "The run.")
+        .path_run()
         .body::<Reason>(json!({"reason": "The court asked for it."}))
         .answer_text("The bundle.", &[("application/zip", "A zip file; its README.txt describes each file.")])
         .problem(409)

@@ -49,7 +49,7 @@ pub struct FieldError {
 /// (status, name, what it means, header)
 type Refusal = (u16, &'static str, &'static str, Option<(&'static str, &'static str)>);
 
-const REFUSALS: [Refusal; 11] = [
+const REFUSALS: [Refusal; 12] = [
     (400, "BadRequest", "A parameter, a header or the JSON itself could not be read.", None),
     (401, "Unauthorized", "Nobody is signed in, or the token is refused.", Some(CHALLENGE)),
     (
@@ -59,6 +59,7 @@ const REFUSALS: [Refusal; 11] = [
         Some(CHALLENGE),
     ),
     (404, "NotFound", "There is nothing of this number or name.", None),
+    (410, "Gone", "The run ended long ago, and its record was moved to the archive.", None),
     (409, "Conflict", "It would have been right at another moment.", None),
     (412, "PreconditionFailed", "Somebody saved another version in the meantime.", None),
     (413, "PayloadTooLarge", "The body is larger than the limit (1 MiB unless configured).", None),

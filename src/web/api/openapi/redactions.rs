@@ -131,7 +131,7 @@ fn read() -> Call {
     post("/acts/runs/{id}/sealed", "readSealed", "Read what is sealed in a run")
         .about("Everywhere else such a value is `sealed`. Who reads it, and why, is in the log before it is answered.")
         .needs(Permission::ReadSealed)
-        .path_number("id", "The run's number.")
+        .path_run()
         .body::<Reason>(json!({"reason": "The applicant asks what we hold."}))
         .answer::<SealedValues>(200, "The values, in the order of the entries.", &[])
         .problem(409)

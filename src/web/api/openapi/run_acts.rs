@@ -7,7 +7,6 @@ use crate::auth::policy::Permission;
 use serde_json::json;
 use utoipa::ToSchema;
 
-const NUMBER: &str = "The run's number.";
 const TOO_LATE: &str = "It makes no sense now: the body says why, and how the run stands.";
 
 #[derive(ToSchema)]
@@ -112,7 +111,7 @@ fn cancel() -> Call {
                 is taken back where the protocol says how (`undo`), latest first. Until then the run is `running` and \
                 `ending` says to what.")
         .needs(Permission::CancelRun)
-        .path_number("id", NUMBER)
+        .path_run()
         .body::<Reason>(json!({"reason": "The applicant withdrew."}))
         .answer::<RunChanged>(202, "The run is cancelled, or on its way there.", &[])
         .problem_as::<TooLate>(409, TOO_LATE)
@@ -123,7 +122,7 @@ fn pause() -> Call {
     post("/acts/runs/{id}/pause", "pauseRun", "Stop a run for a while")
         .about("What is being executed may end; nothing new begins, and nothing is decided, until the run is resumed.")
         .needs(Permission::SteerRun)
-        .path_number("id", NUMBER)
+        .path_run()
         .body::<Reason>(json!({"reason": "The screening list is being corrected."}))
         .answer::<RunChanged>(202, "The run is paused.", &[])
         .problem_as::<TooLate>(409, TOO_LATE)
@@ -134,7 +133,7 @@ fn resume() -> Call {
     post("/acts/runs/{id}/resume", "resumeRun", "Let a paused run go on")
         .about("A run that paused because a step failed goes on when that step is retried or skipped.")
         .needs(Permission::CancelRun)
-        .path_number("id", NUMBER)
+        .path_run()
         .body::<Reason>(json!({"reason": "The service is back."}))
         .answer::<RunChanged>(202, "The run goes on.", &[])
         .problem_as::<TooLate>(409, "The run is not paused, or something must be decided first.")
@@ -147,7 +146,7 @@ fn retry() -> Call {
                 for its next attempt. The service is called with the same `Idempotency-Key`. A failed run is rerun \
                 instead.")
         .needs(Permission::SteerRun)
-        .path_number("id", NUMBER)
+        .path_run()
         .body::<StepAndReason>(json!({"step": "draft_letter", "reason": "The service is back."}))
         .answer::<RunChanged>(202, "The step is done once more.", &[])
         .problem_as::<TooLate>(409, TOO_LATE)
@@ -158,7 +157,7 @@ fn skip() -> Call {
     post("/acts/runs/{id}/skip", "skipStep", "Pass over a step")
         .about("For a step that is open, or that paused its run. Past an approval only for whoever may decide it.")
         .needs(Permission::SteerRun)
-        .path_number("id", NUMBER)
+        .path_run()
         .body::<StepAndReason>(json!({"step": "draft_letter", "reason": "The letter was written by hand."}))
         .answer::<RunChanged>(202, "The step is skipped.", &[])
         .problem_as::<TooLate>(409, TOO_LATE)
@@ -170,7 +169,7 @@ fn set_value() -> Call {
         .about("What was sent, or what a step saved, may be corrected. Decisions that were made on the old value are \
                 void: their approvals are asked again, under new numbers.")
         .needs(Permission::SteerRun)
-        .path_number("id", NUMBER)
+        .path_run()
         .body::<SetValue>(json!({"path": "payload.amount", "value": 120, "reason": "A typing error."}))
         .answer::<RunChanged>(202, "The value is set.", &[])
         .problem_as::<TooLate>(409, TOO_LATE)
@@ -183,7 +182,7 @@ fn migrate() -> Call {
                 nothing new before it. Nothing may be at work. With `\"preview\": true` nothing is changed. Moving past \
                 an approval that the new version drops is for whoever may decide it.")
         .needs(Permission::MigrateRun)
-        .path_number("id", NUMBER)
+        .path_run()
         .body::<Migrate>(json!({"version": 2, "preview": true}))
         .answer::<MigrationPreview>(200, "What would happen.", &[])
         .answer::<RunChanged>(202, "The run follows the other version.", &[])
@@ -197,7 +196,7 @@ fn rerun() -> Call {
                 earlier run of the same lineage did with the same input and did not take back, instead of doing it \
                 again; approvals are asked again. One run of a lineage is open at a time.")
         .needs(Permission::RerunRun)
-        .path_number("id", NUMBER)
+        .path_run()
         .body::<Rerun>(json!({"reason": "The exporter's portal was down."}))
         .answer::<RunStarted>(202, "The new run is queued.", &[AnswerHeader::Location])
         .problem_as::<TooLate>(409, "The run is not over, another of its lineage is open, or its input was erased.")

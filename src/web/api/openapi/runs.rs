@@ -10,8 +10,6 @@ use utoipa::ToSchema;
 
 pub const TAG: &str = "Runs";
 
-const NUMBER: &str = "The run's number.";
-
 /// What to start.
 #[derive(ToSchema)]
 struct StartRun {
@@ -274,7 +272,7 @@ fn index() -> Call {
 fn show() -> Call {
     get("/acts/runs/{id}", "getRun", "See a run, its payload and a short log")
         .needs(Permission::ReadRun)
-        .path_number("id", NUMBER)
+        .path_run()
         .query_range("wait", "Wait up to so many seconds for the next change.", 0.0, 60.0)
         .answer::<Run>(200, "The run as it stands.", &[])
         .tag(TAG)
@@ -285,7 +283,7 @@ fn replay() -> Call {
         .about("Nothing is executed. The entries come in order, each one a `LogEntry` in the exact bytes that are \
                 hashed: the SHA-256 of a zero byte and the line is the next one's `prev`.")
         .needs(Permission::ReadRun)
-        .path_number("id", NUMBER)
+        .path_run()
         .query_range("speed", "1 keeps the pauses, 10 makes them a tenth, none is longer than a minute; without it all comes at once.", 0.001, 1e6)
         .query_flag("follow", "Go on with what happens, until the run is over.")
         .request_header("Last-Event-ID", "Server-sent events only: go on after this `seq`.", text())

@@ -83,7 +83,7 @@ fn what_if() -> Call {
                 have gone differently. That it was asked is an entry in the log. Needs to read protocols as well; a \
                 draft, to write them.")
         .needs(Permission::ReadRun)
-        .path_number("id", "The run's number.")
+        .path_run()
         .body::<WhatIf>(json!({"version": 3}))
         .answer::<WhatIfReport>(200, "Where it would have gone differently.", &[])
         .problem(409)

@@ -190,7 +190,7 @@ fn call_back() -> Call {
                 final, unless it says that it is `retryable` and the task has `retry` and attempts left: then the step \
                 is called again, and the same address takes the next report.")
         .open()
-        .path_number("id", "The run's number.")
+        .path_run()
         .path_text("step", "The step's path.")
         .query_text("token", "The step's token: bound to run, step and round.")
         .body::<CallBack>(json!({"status": "done", "result": {"receipt": "R-17"}}))

@@ -123,6 +123,7 @@ fn view(chrome: Chrome, status: StatusCode, error: Option<&AppError>) -> ErrorPa
             &["Go back, and ask somebody who may."],
         ),
         (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => ErrorPage::not_found(chrome),
+        (_, StatusCode::GONE) => ErrorPage::plain(chrome, "In the archive", &sentence, &[]),
         (_, StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED) => ErrorPage::plain(
             chrome,
             "Not as things stand",

@@ -8,12 +8,13 @@ use crate::audit;
 use crate::audit::chain::Stored;
 use crate::audit::leaf_hash;
 use crate::auth::policy::Permission;
+use crate::engine::ids::RunId;
 use crate::engine::protocol::Protocol;
-use crate::store::Connection;
 use crate::store::error::StoreError;
 use crate::store::log as store;
 use crate::store::log_search::LogFilter;
 use crate::store::tree::{self, checkpoints};
+use crate::store::{Connection, archive};
 use crate::web::pages::log::Verified;
 use crate::web::pages::log_entry::{Column, LogEntry, Others, Proof};
 use crate::web::pages::sentences::{self, Depth};
@@ -63,7 +64,11 @@ pub async fn leaf(
     Sent::query(req.query_string(), &[])?;
     let (run, stream, seq) = place(&path)?;
     permit(&visit, run).await?;
-    let entry = visit.site.read(move |connection| store::entry(connection, run, stream, seq)).await?;
+    let read = move |connection: &mut Connection| match store::entry(connection, run, stream, seq)? {
+        Some(entry) => Ok(Some(entry)),
+        None => away(connection, run),
+    };
+    let entry = visit.site.read(read).await?;
     let entry = entry.ok_or_else(|| missing((run, stream, seq)))?;
     let name = format!("attachment; filename=\"entry-{run}-{stream}-{seq}.json\"");
     Ok(HttpResponse::Ok()
@@ -86,6 +91,12 @@ async fn permit(visit: &Visit, run: i64) -> Result<(), AppError> {
     visit.permit(Permission::ReadLog).await
 }
 
+/// The entries of a run that ended long ago are elsewhere.
+fn away<T>(connection: &mut Connection, run: i64) -> Result<Option<T>, StoreError> {
+    let run = RunId(run);
+    archive::of_run(connection, run)?.map_or(Ok(None), |archive| Err(archive.away(run)))
+}
+
 fn missing((run, stream, seq): Place) -> AppError {
     let place = entry_address(run, stream, seq);
     AppError::NotFound(format!("The log has no entry at {place}."))
@@ -95,7 +106,7 @@ async fn show(visit: Visit, place: Place, req: &HttpRequest) -> Result<HttpRespo
     Sent::query(req.query_string(), &[])?;
     permit(&visit, place.0).await?;
     let found = rows::read(&visit, move |connection, scheduler, _| {
-        let Some(around) = Around::read(connection, place)? else { return Ok(None) };
+        let Some(around) = Around::read(connection, place)? else { return away(connection, place.0) };
         let protocol = protocols_of(connection, scheduler, &[place.0])?.remove(&place.0);
         Ok(Some((around, protocol)))
     });
