@@ -53,6 +53,9 @@ use tokio::task::JoinSet;
 
 /// Connections for pages, calls and background readers; the committer and the listener have their own.
 const POOL_SIZE: u32 = 12;
+/// Threads of each worker for what blocks: waiting for one of those connections, mostly, and exports that wait for their
+/// readers. A thousand requests at once would make hundreds, each with memory of its own.
+const BLOCKING_THREADS: usize = 64;
 /// Open requests get this long to end; streams are told, and end at once.
 const DOOR_SECONDS: u64 = 3;
 /// How often expired sessions go, counted entries are written and figures are added up.
@@ -320,6 +323,7 @@ fn open_door(socket: TcpListener, site: Site, doors: Doors) -> anyhow::Result<Do
     })
     .on_connect(|connection, _| send_at_once(connection))
     .workers(std::thread::available_parallelism().map_or(2, usize::from).min(8))
+    .worker_max_blocking_threads(BLOCKING_THREADS)
     .disable_signals()
     .shutdown_timeout(DOOR_SECONDS)
     .listen(socket)?

@@ -1,5 +1,6 @@
 //! Old runs leave the log for the archive: what can be seen of them then, and that every proof still holds.
 
+use crate::backup::{run, setup, well};
 use crate::support::bundle;
 use crate::support::client::Caller;
 use crate::support::postgres::{ScratchDir, TestDatabase};
@@ -10,28 +11,10 @@ use diesel::connection::SimpleConnection;
 use diesel::sql_types::BigInt;
 use diesel::{PgConnection, QueryableByName, RunQueryDsl, sql_query};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// So many runs of two steps have more entries than a bundle.
 const OLD: usize = 60;
-
-fn setup(database: &TestDatabase, data_dir: &Path) -> Setup {
-    let database = Some((database.url(), database.owner_url()));
-    Setup { data_dir: data_dir.to_owned(), demo: false, database, allow_hosts: String::new() }
-}
-
-fn run(setup: &Setup, arguments: &[&str]) -> (bool, String) {
-    let output = setup.run(arguments);
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    (output.status.success(), said.into_owned())
-}
-
-#[track_caller]
-fn well(setup: &Setup, arguments: &[&str]) -> String {
-    let (went_well, said) = run(setup, arguments);
-    assert!(went_well, "{said}");
-    said
-}
 
 fn number(connection: &mut PgConnection, query: &str) -> i64 {
     #[derive(QueryableByName)]
@@ -183,7 +166,7 @@ async fn old_runs_leave_the_log_and_every_proof_still_holds() {
     assert!(!went_well && said.contains("copy all that is there"), "{said}");
     // And a restore has everything again.
     let fresh = TestDatabase::new();
-    let restored = self::setup(&fresh, server.scratch.path());
+    let restored = crate::backup::setup(&fresh, server.scratch.path());
     well(&restored, &["restore", "--from", agency.place(), "--accept-loss"]);
     assert!(number(&mut fresh.connect_as_owner(), "SELECT count(*) AS it FROM activity_log") > all);
     let said = well(&restored, &["verify"]);

@@ -15,20 +15,22 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-fn setup(database: &TestDatabase, data_dir: &Path) -> Setup {
+/// The command line on this database, with this data directory.
+pub fn setup(database: &TestDatabase, data_dir: &Path) -> Setup {
     let database = Some((database.url(), database.owner_url()));
     Setup { data_dir: data_dir.to_owned(), demo: false, database, allow_hosts: String::new() }
 }
 
 /// Whether it went well, and all that it said.
-fn run(setup: &Setup, arguments: &[&str]) -> (bool, String) {
+pub fn run(setup: &Setup, arguments: &[&str]) -> (bool, String) {
     let output = setup.run(arguments);
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     (output.status.success(), said.into_owned())
 }
 
+/// What it said, when it went well.
 #[track_caller]
-fn well(setup: &Setup, arguments: &[&str]) -> String {
+pub fn well(setup: &Setup, arguments: &[&str]) -> String {
     let (went_well, said) = run(setup, arguments);
     assert!(went_well, "{said}");
     said

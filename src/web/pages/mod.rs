@@ -1,7 +1,7 @@
 //! What each page shows: finished view structs, one file a page, and the templates that draw them.
 //!
 //! Owns words and shape. A view struct holds plain finished data, so a template needs `if` and `for` only;
-//! it must never hold a query, a decision about permission, or markup.
+//! it must never hold a query, a decision about permission, or markup (but for what a template has [`drawn`]).
 
 pub mod actions;
 pub mod acts;
@@ -12,6 +12,7 @@ pub mod approvers;
 pub mod assessment;
 pub mod chrome;
 pub mod drawing;
+pub mod drawn;
 pub mod error;
 pub mod facts;
 pub mod forms;

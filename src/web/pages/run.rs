@@ -8,12 +8,11 @@
 
 use super::acts::Acts;
 use super::chrome::Chrome;
-use super::facts::Fact;
+use super::drawn::Drawn;
 use super::forms::FieldKind;
-use super::log::Entry;
 use super::moment::Moment;
 use super::status::Status;
-use super::steps::{Link, StepList};
+use super::steps::Link;
 use askama::Template;
 
 /// What its forms send is said where they are: [`super::acts`].
@@ -54,15 +53,15 @@ pub struct Run {
     /// The override under review, and where it is decided.
     pub review: Option<DecisionLink>,
     /// Every step of the plan, those to come too; or one group alone.
-    pub steps: StepList,
+    pub steps: Drawn,
     /// One group is shown alone: this is the way back to the whole plan.
     pub whole_href: Option<String>,
     /// What takes back the steps that were done.
-    pub undone: StepList,
+    pub undone: Drawn,
     /// How many entries came before those that are shown. None: they are all here.
     pub earlier: Option<u64>,
-    pub entries: Vec<Entry>,
-    pub payload: Vec<Fact>,
+    pub entries: Drawn,
+    pub payload: Drawn,
     /// What was erased, or is asked to be, in a sentence each.
     pub redactions: Vec<Origin>,
     pub acts: Acts,

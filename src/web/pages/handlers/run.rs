@@ -19,6 +19,7 @@ use crate::store::runs::recorded;
 use crate::web::acts;
 use crate::web::live::{self, Frame, Live};
 use crate::web::pages::chrome::Chrome;
+use crate::web::pages::drawn::Drawn;
 use crate::web::pages::moment::Moment;
 use crate::web::pages::plan::{Bucket, Focus, Known};
 use crate::web::pages::run::{DecisionLink, Origin, Run as View};
@@ -79,7 +80,11 @@ pub async fn live(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
             let Some(told) = site.readings.runs.get(run).await? else { return Ok((known, Frame::end())) };
             let (version, over) = (told.run.version, told.run.status.is_final());
             let (html, drawing) = match version > known {
-                true => drawn(told, who, chrome, focus).await.map(|(html, took)| (Some(html), took))?,
+                true => {
+                    let shared = told.drawing;
+                    let (html, own) = drawn(told, who, chrome, focus).await?;
+                    (Some(html), shared + own)
+                }
                 false => (None, Duration::ZERO),
             };
             Ok((version.max(known), Frame { html, id: version.to_string(), end: over, drawing }))
@@ -87,19 +92,22 @@ pub async fn live(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
     }))
 }
 
-/// The block `live`, and how long it took. A run of thousands of steps takes long enough to be drawn off the event loop.
+/// The block `live`, and how long it took beside what is drawn for all. One group alone may have thousands of branches,
+/// which take long enough to be drawn off the event loop.
 async fn drawn(
     told: Arc<Told>,
     who: Principal,
     chrome: Chrome,
     focus: Option<Focus>,
 ) -> Result<(String, Duration), AppError> {
+    let is_group = focus.is_some();
     let draw = move || {
         let began = live::core_time();
         let html = view(&told, &who, chrome, &Asked { focus, back: None }).as_live().render();
         html.map(|html| (html, live::core_time() - began))
     };
-    web::block(draw).await.map_err(AppError::internal)?.map_err(AppError::internal)
+    let drawn = if is_group { web::block(draw).await.map_err(AppError::internal)? } else { draw() };
+    drawn.map_err(AppError::internal)
 }
 
 /// What a request asks of the page: one group alone, a form that came back.
@@ -124,12 +132,18 @@ pub async fn draw(visit: &Visit, run: RunId, asked: Asked) -> Result<View, AppEr
     drawn.await?.ok_or_else(|| AppError::NotFound(format!("There is no run {run}.")))
 }
 
-/// What the page of a run shows, whoever looks at it.
+/// What the page of a run shows, whoever looks at it: most of it is drawn once for all.
 pub struct Told {
     run: Arc<Run>,
-    latest: Vec<Stored>,
     known: Known,
     redactions: Vec<RedactionRow>,
+    /// The whole plan.
+    steps: Drawn,
+    undone: Drawn,
+    entries: Drawn,
+    payload: Drawn,
+    /// How long drawing these kept a core busy.
+    drawing: Duration,
 }
 
 impl Told {
@@ -138,13 +152,25 @@ impl Told {
         let latest = latest(connection, &run)?;
         let known = known(connection, &run, &latest)?;
         let redactions = asked_redactions(connection, &run)?;
-        Ok(Told { run, latest, known, redactions })
+        let began = live::core_time();
+        let sentences: Vec<_> =
+            latest.iter().map(|entry| sentences::entry(entry, Some(&run.protocol), Depth::Brief)).collect();
+        Ok(Told {
+            steps: Drawn::steps(&plan::steps(&run, &known, None)),
+            undone: Drawn::steps(&plan::undone(&run, &known)),
+            entries: Drawn::entries(&sentences),
+            payload: Drawn::facts(&facts::short_map(&run.payload)),
+            drawing: live::core_time() - began,
+            run,
+            known,
+            redactions,
+        })
     }
 }
 
 /// The page of a run, for somebody who may see it.
 fn view(told: &Told, who: &Principal, chrome: Chrome, asked: &Asked) -> View {
-    let Told { run, latest, known, redactions } = told;
+    let Told { run, known, redactions, .. } = told;
     let may = |permission| allow(who, permission, Resource::Run { started_by: &run.started_by }).is_ok();
     let open = !run.status.is_final();
     let protocol = format!("/protocols/{}", run.protocol_ref.id);
@@ -173,15 +199,15 @@ fn view(told: &Told, who: &Principal, chrome: Chrome, asked: &Asked) -> View {
         duration: plan::took(run, Utc::now()),
         decision: decision(run, who),
         review: review(run, who, may(Permission::ReadOverrides)),
-        steps: plan::steps(run, known, focus),
+        steps: match focus {
+            Some(focus) => Drawn::steps(&plan::steps(run, known, Some(focus))),
+            None => told.steps.clone(),
+        },
         whole_href: focus.map(|_| format!("/runs/{}", run.id)),
-        undone: plan::undone(run, known),
+        undone: told.undone.clone(),
         earlier: run.version.checked_sub(LATEST).filter(|earlier| *earlier > 0),
-        entries: latest
-            .iter()
-            .map(|entry| sentences::entry(entry, Some(&run.protocol), Depth::Brief))
-            .collect(),
-        payload: facts::short_map(&run.payload),
+        entries: told.entries.clone(),
+        payload: told.payload.clone(),
         redactions: redacted(redactions, may(Permission::ReadRedactions)),
         acts: offers::offers(run, who, asked.back.as_ref()),
     }

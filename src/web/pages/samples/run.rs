@@ -4,6 +4,7 @@ use super::approvals::{LETTER, application, assessment};
 use super::{HOSTILE, Page, at, chrome, draw, with_notice};
 use crate::web::pages::acts::{ActForm, ActPage, Acts, one_of, text};
 use crate::web::pages::assessment::RiskLevel;
+use crate::web::pages::drawn::Drawn;
 use crate::web::pages::facts;
 use crate::web::pages::forms::Choice;
 use crate::web::pages::log::Entry;
@@ -25,7 +26,7 @@ pub fn pages() -> Vec<Page> {
     ]
 }
 
-pub(super) fn run_waiting() -> Run {
+fn waiting_plan() -> StepList {
     let mut steps = plan();
     let fetched = steps.remove(0);
     steps.insert(0, Step { result: facts::of(&application()), ..finished(fetched, 1) });
@@ -44,6 +45,10 @@ pub(super) fn run_waiting() -> Run {
     steps[3].sentences =
         vec!["Anybody with the role supervisor may decide, but not staff, who started this run.".to_owned()];
     steps[3].started = Some(at(8));
+    list(steps)
+}
+
+pub(super) fn run_waiting() -> Run {
     Run {
         chrome: chrome("Run 9001", "Supervisor", "/runs"),
         log_href: Some("/log?run_id=9001".to_owned()),
@@ -54,10 +59,10 @@ pub(super) fn run_waiting() -> Run {
         duration: "3 days".to_owned(),
         decision: Some(DecisionLink { href: "/approvals/5".to_owned(), may_decide: true }),
         review: Some(DecisionLink { href: "/overrides/3".to_owned(), may_decide: false }),
-        steps: list(steps),
+        steps: Drawn::steps(&waiting_plan()),
         earlier: Some(4_321),
-        entries: entries(),
-        payload: facts::of(&application()),
+        entries: Drawn::entries(&entries()),
+        payload: Drawn::facts(&facts::of(&application())),
         redactions: vec![Origin {
             sentence: "payload.applicant.ssn was erased.".to_owned(),
             link: Some(Link { href: "/redactions/4".to_owned(), text: "See the request".to_owned() }),
@@ -96,11 +101,11 @@ pub(super) fn run_queued() -> Run {
         }],
         not_undone: Vec::new(),
         review: None,
-        steps: list(plan()),
+        steps: Drawn::steps(&list(plan())),
         whole_href: None,
-        undone: StepList::default(),
-        entries: entries().into_iter().take(1).collect(),
-        payload: facts::of(&json!({"license_id": 123})),
+        undone: Drawn::default(),
+        entries: Drawn::entries(&entries()[..1]),
+        payload: Drawn::facts(&facts::of(&json!({"license_id": 123}))),
         redactions: Vec::new(),
         earlier: None,
         acts: Acts { forms: vec![cancel()], pages: Vec::new() },
@@ -125,7 +130,7 @@ fn run_failed() -> Run {
         sentence: "It stopped because the step Fetch the application failed.".to_owned(),
         ended: Some(at(95)),
         duration: "1 min 35 s".to_owned(),
-        steps: list(steps),
+        steps: Drawn::steps(&list(steps)),
         acts: Acts::default(),
         ..run_queued()
     }
@@ -162,7 +167,7 @@ fn replay() -> Replay {
             idle: Some("3 h 0 min nothing happened.".to_owned()),
             status: run.status,
             sentence: run.sentence,
-            steps: run.steps,
+            steps: waiting_plan(),
             whole_href: None,
             undone: StepList::default(),
             first: Some(href(1)),

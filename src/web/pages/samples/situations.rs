@@ -7,6 +7,7 @@ use crate::engine::event::EventKind;
 use crate::engine::ids::{ApprovalId, OverrideId, RunId, StepPath};
 use crate::engine::protocol::Join;
 use crate::engine::state::{Choice, OverrideAction, Parent, RunStatus};
+use crate::web::pages::drawn::Drawn;
 use crate::web::pages::plan::{self, Bucket, Focus, Known};
 use crate::web::pages::run::{DecisionLink, Origin, Run};
 use crate::web::pages::steps::Link;
@@ -43,9 +44,9 @@ fn page(story: &Story, state: Option<Bucket>) -> Run {
         origins: parent.into_iter().collect(),
         stalled: plan::stalled(run),
         not_undone: plan::not_undone(run),
-        steps: plan::steps(run, &known, focus.as_ref()),
+        steps: Drawn::steps(&plan::steps(run, &known, focus.as_ref())),
         whole_href: focus.map(|_| "/runs/9001".to_owned()),
-        undone: plan::undone(run, &known),
+        undone: Drawn::steps(&plan::undone(run, &known)),
         review: run
             .overridden
             .as_ref()
