@@ -174,7 +174,7 @@ impl Work<'_> {
         drop(progress);
         let dropped = dropped + archive::drop_parts(owner)?;
         if dropped > 0 {
-            println!("{dropped} parts of the log were dropped whole.");
+            println!("Parts of the log that were dropped whole: {dropped}.");
         }
         Ok(())
     }

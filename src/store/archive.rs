@@ -101,7 +101,7 @@ pub struct Archive {
 impl Archive {
     /// What whoever asks for this run is told.
     pub fn away(&self, run: RunId) -> StoreError {
-        StoreError::Archived { run: run.0, on: self.archived_at.date_naive() }
+        StoreError::Archived { run: run.0, on: self.archived_at.format("%-d %B %Y").to_string() }
     }
 }
 

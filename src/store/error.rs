@@ -28,12 +28,13 @@ pub enum StoreError {
     /// The author saw an older version than the latest, which would be lost.
     #[error("Somebody saved version {latest} in the meantime. Look at it, then save again.")]
     Overtaken { latest: i32 },
-    /// The run ended long ago, and its entries are in a backup instead of the log.
+    /// The run ended long ago, and its entries are in a backup instead of the log. `on` as people write it:
+    /// `3 March 2026`.
     #[error(
         "The record of run {run} was moved to the archive on {on}. Whoever runs this installation has it there, with \
          the proof that it is whole."
     )]
-    Archived { run: i64, on: chrono::NaiveDate },
+    Archived { run: i64, on: String },
 }
 
 impl StoreError {

@@ -22,7 +22,7 @@ pub use walk::{Exported, Walk, fetch_long_leaves};
 /// Up to here entries are counted.
 pub const COUNTED: i64 = 10_000;
 /// How long counting may take, on top of its first window.
-const COUNT_BUDGET: Duration = Duration::from_millis(15);
+const COUNT_BUDGET: Duration = Duration::from_millis(5);
 /// Entries of the lead that are looked through at a time: few at first, since most pages fill at once.
 const FIRST_WINDOW: i64 = 2_000;
 const WIDEST_WINDOW: i64 = 40_000;
