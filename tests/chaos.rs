@@ -1,29 +1,31 @@
-//! Instances, their database and the service that they call are killed at random, under load.
+//! Three instances, their database and the service that they call come to harm at random, under load: they are killed,
+//! and instances are also frozen past their lease, or cut off from the database.
 //!
-//! `HMS_ACT_TEST_KILLS` says how often (`make chaos`: 200). Everything random follows from a seed, which is printed;
+//! `HMS_ACT_TEST_HARMS` says how often (`make chaos`: 200). Everything random follows from a seed, which is printed;
 //! `HMS_ACT_TEST_SEED` repeats it.
 
 use crate::kill::{check_log, keys};
 use crate::support::client::{Caller, GUARD};
+use crate::support::link::Link;
 use crate::support::postgres::{ScratchDir, TestCluster};
 use crate::support::process::{Setup, TestProcess};
 use crate::support::server::seats;
 use crate::support::service::TestService;
-use crate::waits::{number, publish};
+use crate::waits::{number, publish, until};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use rand::rngs::StdRng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-const INSTANCES: usize = 2;
+const INSTANCES: usize = 3;
 /// Runs that are started in each round.
 const STARTS: usize = 12;
-/// In a round at most so many are killed.
+/// In a round there are at most so many harms.
 const MOST: usize = 3;
 
 /// A number from the environment.
@@ -33,23 +35,65 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Victim {
-    Database,
-    Service,
-    Instance(usize),
+enum Harm {
+    KillDatabase,
+    KillService,
+    KillInstance,
+    /// It stands still until its lease has run out.
+    Freeze,
+    /// Nothing gets through between it and the database, for a while or until its lease has run out.
+    Cut,
 }
 
-impl Victim {
-    const ALL: [Victim; 2 + INSTANCES] =
-        [Victim::Database, Victim::Service, Victim::Instance(0), Victim::Instance(1)];
+impl Harm {
+    /// What is dealt, shuffled, again and again: so often in the mean, and no kind is left out for long.
+    const DECK: [Harm; 8] = [
+        Harm::KillDatabase,
+        Harm::KillService,
+        Harm::KillInstance,
+        Harm::KillInstance,
+        Harm::Freeze,
+        Harm::Freeze,
+        Harm::Cut,
+        Harm::Cut,
+    ];
 
     fn kind(self) -> &'static str {
         match self {
-            Victim::Database => "the database",
-            Victim::Service => "the service",
-            Victim::Instance(_) => "an instance",
+            Harm::KillDatabase => "database killed",
+            Harm::KillService => "service killed",
+            Harm::KillInstance => "instance killed",
+            Harm::Freeze => "instance frozen",
+            Harm::Cut => "instance cut off",
         }
     }
+}
+
+/// What happens in each round. A round ends with the deck at the latest: the database dies once in it.
+fn plan(seed: u64, mut harms: usize) -> Vec<Vec<Harm>> {
+    let (mut random, mut rounds) = (StdRng::seed_from_u64(seed), Vec::new());
+    while harms > 0 {
+        let mut deck = Harm::DECK;
+        deck.shuffle(&mut random);
+        let mut dealt = &deck[..harms.min(deck.len())];
+        harms -= dealt.len();
+        while !dealt.is_empty() {
+            let (round, rest) = dealt.split_at(random.random_range(1..=MOST.min(dealt.len())));
+            rounds.push(round.to_vec());
+            dealt = rest;
+        }
+    }
+    rounds
+}
+
+/// A harm as it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Blow {
+    /// After so many answers.
+    after: usize,
+    harm: Harm,
+    /// The instance, where it is one.
+    instance: usize,
 }
 
 /// What is asked under load.
@@ -81,6 +125,7 @@ struct Trial {
     server: TestCluster,
     service: TestService,
     setups: Vec<Setup>,
+    links: Vec<Link>,
     _scratch: Vec<ScratchDir>,
     /// None: killed.
     instances: Vec<Option<TestProcess>>,
@@ -91,7 +136,7 @@ struct Trial {
     waiting: BTreeMap<i64, i64>,
     /// Approvals whose decision was acknowledged.
     decided: BTreeSet<i64>,
-    kills: BTreeMap<&'static str, usize>,
+    harms: BTreeMap<&'static str, usize>,
     resumed: usize,
 }
 
@@ -99,15 +144,19 @@ impl Trial {
     async fn start(seed: u64) -> Trial {
         let (server, service) = (TestCluster::start(), TestService::start());
         service.open();
-        let scratch: Vec<ScratchDir> = (0..INSTANCES).map(|_| ScratchDir::new()).collect();
-        let setup = |(index, scratch): (usize, &ScratchDir)| Setup {
-            data_dir: scratch.path().to_owned(),
-            // For its users alone: one of the instances makes them.
-            demo: index == 0,
-            database: Some((server.url(), server.owner_url())),
-            allow_hosts: service.address().to_owned(),
-        };
-        let setups: Vec<Setup> = scratch.iter().enumerate().map(setup).collect();
+        let (mut scratch, mut links, mut setups) = (Vec::new(), Vec::new(), Vec::new());
+        for index in 0..INSTANCES {
+            let (directory, link) = (ScratchDir::new(), Link::to(&server.url()).await);
+            setups.push(Setup {
+                data_dir: directory.path().to_owned(),
+                // For its users alone: one of the instances makes them.
+                demo: index == 0,
+                database: Some((link.url(), server.owner_url())),
+                allow_hosts: service.address().to_owned(),
+            });
+            scratch.push(directory);
+            links.push(link);
+        }
         let instances: Vec<_> = setups.iter().map(|setup| Some(TestProcess::start(setup))).collect();
         let mut trial = Trial {
             seed,
@@ -115,13 +164,14 @@ impl Trial {
             server,
             service,
             setups,
+            links,
             _scratch: scratch,
             instances,
             protocol: 0,
             runs: BTreeMap::new(),
             waiting: BTreeMap::new(),
             decided: BTreeSet::new(),
-            kills: BTreeMap::new(),
+            harms: BTreeMap::new(),
             resumed: 0,
         };
         let admin = trial.caller("admin");
@@ -145,54 +195,84 @@ impl Trial {
 
     /// Somebody who calls one of the instances.
     fn caller(&mut self, user: &str) -> Caller {
-        let alive: Vec<&TestProcess> = self.instances.iter().flatten().collect();
-        alive.choose(&mut self.random).expect("not all are dead").user(user)
+        let index = self.random.random_range(0..INSTANCES);
+        self.instance(index).user(user)
     }
 
-    /// Who is killed in this round, each after so many answers.
-    fn victims(&mut self, asked: usize) -> Vec<(usize, Victim)> {
-        let count = self.random.random_range(1..=MOST);
-        let chosen: Vec<Victim> = Victim::ALL.sample(&mut self.random, count).copied().collect();
-        let mut victims: Vec<_> =
-            chosen.into_iter().map(|victim| (self.random.random_range(0..asked), victim)).collect();
-        victims.sort();
-        victims
+    fn instance(&self, index: usize) -> &TestProcess {
+        self.instances[index].as_ref().expect("it lives")
     }
 
-    async fn kill(&mut self, victim: Victim) {
-        *self.kills.entry(victim.kind()).or_default() += 1;
-        match victim {
-            Victim::Database => self.server.kill(),
-            Victim::Service => self.service.kill().await,
-            Victim::Instance(index) => self.instances[index].take().expect("it lives").kill9(),
+    /// When what happens in this round happens, and to which instance: to each one thing.
+    fn blows(&mut self, harms: Vec<Harm>, asked: usize) -> Vec<Blow> {
+        let mut instances: Vec<usize> = (0..INSTANCES).collect();
+        instances.shuffle(&mut self.random);
+        let chosen = harms.into_iter().zip(instances);
+        let mut blows: Vec<_> = chosen
+            .map(|(harm, instance)| Blow { after: self.random.random_range(0..asked), harm, instance })
+            .collect();
+        blows.sort();
+        blows
+    }
+
+    async fn harm(&mut self, Blow { harm, instance, .. }: Blow) {
+        *self.harms.entry(harm.kind()).or_default() += 1;
+        match harm {
+            Harm::KillDatabase => self.server.kill(),
+            Harm::KillService => self.service.kill().await,
+            Harm::KillInstance => self.instances[instance].take().expect("it lives").kill9(),
+            Harm::Freeze => self.instance(instance).freeze(),
+            Harm::Cut => self.links[instance].cut(),
         }
     }
 
-    fn restart(&mut self, victim: Victim) {
-        match victim {
-            Victim::Database => self.server.restart(),
-            Victim::Service => self.service.restart(),
-            Victim::Instance(index) => {
-                self.instances[index] = Some(TestProcess::start(&self.setups[index]));
+    fn mend(&mut self, Blow { harm, instance, .. }: Blow) {
+        match harm {
+            Harm::KillDatabase => self.server.restart(),
+            Harm::KillService => self.service.restart(),
+            Harm::KillInstance => {
+                self.instances[instance] = Some(TestProcess::start(&self.setups[instance]));
+            }
+            Harm::Freeze => {
+                self.outlast_its_lease(instance);
+                self.instance(instance).thaw();
+            }
+            Harm::Cut => {
+                if self.random.random() {
+                    self.outlast_its_lease(instance);
+                }
+                self.links[instance].heal();
             }
         }
     }
 
-    /// Starts runs and approves what waits, while some are killed; then everything lives again, and all is checked.
-    async fn round(&mut self, round: usize) {
+    /// Returns when an instance has not been heard of for longer than its lease: just when the others take it for dead,
+    /// or when they have taken over its work.
+    fn outlast_its_lease(&mut self, instance: usize) {
+        let seconds = self.random.random_range(5..10);
+        let fresh = format!(
+            "SELECT count(*) AS it FROM instances WHERE label LIKE '%:{}/instances'
+             AND heartbeat_at > clock_timestamp() - make_interval(secs => {seconds})",
+            self.setups[instance].data_dir.display()
+        );
+        until(&mut self.server.connect(), &fresh, 0);
+    }
+
+    /// Starts runs and approves what waits, while some come to harm; then all is mended, and all is checked.
+    async fn round(&mut self, round: usize, harms: Vec<Harm>) {
         self.random = StdRng::seed_from_u64(self.seed.wrapping_add(round as u64));
         let starts = (0..STARTS).map(|n| Ask::Start { key: format!("{round}-{n}") });
         let decisions = std::mem::take(&mut self.waiting).into_iter();
         let decisions = decisions.map(|(run, approval)| Ask::Decide { run, approval });
         let mut asks: Vec<Ask> = starts.chain(decisions).collect();
         asks.shuffle(&mut self.random);
-        let victims = self.victims(asks.len());
-        println!("round {round}: {victims:?}");
+        let blows = self.blows(harms, asks.len());
+        println!("round {round}: {blows:?}");
         let approved: Vec<i64> = asks
             .iter()
             .filter_map(|ask| if let Ask::Decide { run, .. } = ask { Some(*run) } else { None })
             .collect();
-        let unanswered = self.kill_while_busy(asks, victims).await;
+        let unanswered = self.harm_while_busy(asks, blows).await;
         join_all(self.instances.iter().flatten().map(TestProcess::ready)).await;
         self.ask_again(unanswered).await;
         self.check_decisions().await;
@@ -202,11 +282,15 @@ impl Trial {
     }
 
     /// Gives back what was not acknowledged.
-    async fn kill_while_busy(&mut self, asks: Vec<Ask>, victims: Vec<(usize, Victim)>) -> Vec<Ask> {
+    async fn harm_while_busy(&mut self, asks: Vec<Ask>, blows: Vec<Blow>) -> Vec<Ask> {
         let protocol = self.protocol;
         let mut asked = FuturesUnordered::new();
+        let mut open = [0; INSTANCES];
         for ask in asks {
-            let by = self.caller(if matches!(ask, Ask::Start { .. }) { "staff" } else { "supervisor" });
+            let index = self.random.random_range(0..INSTANCES);
+            let user = if matches!(ask, Ask::Start { .. }) { "staff" } else { "supervisor" };
+            let by = self.instance(index).user(user);
+            open[index] += 1;
             asked.push(async move {
                 let answer = ask.send(&by, protocol).await;
                 let status = answer.as_ref().map(|answer| answer.status().as_u16());
@@ -215,28 +299,41 @@ impl Trial {
                     Some(answer) => answer.json::<Value>().await.ok(),
                     None => None,
                 };
-                (ask, status.zip(said))
+                (index, ask, status.zip(said))
             });
         }
-        let (mut answers, mut dead) = (Vec::new(), Vec::new());
-        for (after, victim) in victims {
-            // Without the database few get an answer.
-            while answers.len() < after && !dead.contains(&Victim::Database) {
-                answers.push(asked.next().await.expect("more are open"));
+        let (mut answers, mut harmed) = (Vec::new(), Vec::<Blow>::new());
+        let mut is_silent = [false; INSTANCES];
+        for blow in blows {
+            let without_database = harmed.iter().any(|blow| blow.harm == Harm::KillDatabase);
+            // Without the database few get an answer, from an instance that is silent nobody.
+            while answers.len() < blow.after
+                && !without_database
+                && (0..INSTANCES).any(|index| open[index] > 0 && !is_silent[index])
+            {
+                let (index, ask, answer) = asked.next().await.expect("more are open");
+                open[index] -= 1;
+                answers.push((ask, answer));
             }
-            self.kill(victim).await;
+            self.harm(blow).await;
+            let (is_death, is_silence) = match blow.harm {
+                Harm::KillDatabase | Harm::KillService | Harm::KillInstance => (true, false),
+                Harm::Freeze | Harm::Cut => (false, true),
+            };
+            is_silent[blow.instance] |= is_silence;
             // An instance does not start without its database.
-            if self.random.random() && !dead.contains(&Victim::Database) {
-                self.restart(victim);
+            if is_death && self.random.random() && !without_database {
+                self.mend(blow);
             } else {
-                dead.push(victim);
+                harmed.push(blow);
             }
         }
-        dead.shuffle(&mut self.random);
-        dead.sort_by_key(|victim| *victim != Victim::Database);
-        dead.into_iter().for_each(|victim| self.restart(victim));
+        harmed.shuffle(&mut self.random);
+        harmed.sort_by_key(|blow| blow.harm != Harm::KillDatabase);
+        harmed.into_iter().for_each(|blow| self.mend(blow));
         let rest = async { asked.collect::<Vec<_>>().await };
-        answers.extend(tokio::time::timeout(GUARD, rest).await.expect("whoever asks gets an answer"));
+        let rest = tokio::time::timeout(GUARD, rest).await.expect("whoever asks gets an answer");
+        answers.extend(rest.into_iter().map(|(_, ask, answer)| (ask, answer)));
         let mut unanswered = Vec::new();
         for (ask, answer) in answers {
             match (ask, answer) {
@@ -359,26 +456,23 @@ impl Trial {
         check_log(&self.setups[0]);
         let (calls, resumed) = (self.service.heard().len(), self.resumed);
         format!(
-            "{} runs under {:?} kills, {calls} calls under {} keys, {resumed} resumed by hand",
+            "{} runs under {:?}, {calls} calls under {} keys, {resumed} resumed by hand",
             all.len(),
-            self.kills,
+            self.harms,
             2 * all.len()
         )
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_or_done_twice_whatever_is_killed() {
-    let kills = setting("HMS_ACT_TEST_KILLS").unwrap_or(8) as usize;
+async fn nothing_is_lost_or_done_twice_whatever_comes_to_harm() {
+    let harms = setting("HMS_ACT_TEST_HARMS").unwrap_or(Harm::DECK.len() as u64) as usize;
     let seed = setting("HMS_ACT_TEST_SEED").unwrap_or_else(rand::random);
     println!("failure trial: HMS_ACT_TEST_SEED={seed}");
     let _seats = seats(INSTANCES as u32).await;
     let mut trial = Trial::start(seed).await;
-    for round in 0.. {
-        if trial.kills.values().sum::<usize>() >= kills {
-            break;
-        }
-        trial.round(round).await;
+    for (round, harms) in plan(seed, harms).into_iter().enumerate() {
+        trial.round(round, harms).await;
     }
     println!("failure trial: {}", trial.finish().await);
 }
