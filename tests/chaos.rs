@@ -235,7 +235,7 @@ impl Trial {
             }
             Harm::Freeze => {
                 self.outlast_its_lease(instance);
-                self.instance(instance).thaw();
+                self.instances[instance].as_mut().expect("it lives").thaw();
             }
             Harm::Cut => {
                 if self.random.random() {

@@ -188,7 +188,7 @@ async fn runs_go_on_while_one_dies_one_stands_still_and_one_loses_the_database()
             tokio::spawn(async move { tokio::join!(page, polls) })
         })
         .collect();
-    let Three { first, second, third, ground } = three;
+    let Three { first, mut second, third, ground } = three;
     let mut database = ground.database.connect();
 
     // One dies, and one stands still past its lease: the third takes over what they had in hand.

@@ -2,6 +2,7 @@
 
 use super::client::{Caller, GUARD};
 use super::server::{ALL_SCOPES, DEMO_PASSWORD, token};
+use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -124,19 +125,24 @@ impl TestProcess {
         kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it runs");
     }
 
-    /// It goes on where it stood.
-    pub fn thaw(&self) {
+    /// It goes on where it stood. Connections that were kept alive may have outlived their time: they are not used again.
+    pub fn thaw(&mut self) {
         kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it runs");
+        self.caller = Caller::new(self.caller.base_url(), None);
     }
 
     pub fn base_url(&self) -> &str {
         self.caller.base_url()
     }
 
-    /// Returns once it has its database.
+    /// Returns once it has its database. One that was thawed may still close what comes, by a clock that stood still.
     pub async fn ready(&self) {
+        let is_ready = async || {
+            let answer = self.caller.request(Method::GET, "/readyz").send().await;
+            answer.is_ok_and(|answer| answer.status() == 200)
+        };
         let ready = async {
-            while self.caller.get("/readyz").await.status != 200 {
+            while !is_ready().await {
                 tokio::task::yield_now().await;
             }
         };
