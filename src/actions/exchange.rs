@@ -150,7 +150,9 @@ fn is_json(content_type: &str) -> bool {
 /// What a 4xx or 5xx means.
 async fn refusal(response: Response, secrets: &Secrets) -> Fault {
     let status = response.status();
-    let retryable = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    // 408 says that the request did not arrive whole in time: this machine may have stood still meanwhile.
+    let may_pass = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
+    let retryable = status.is_server_error() || may_pass.contains(&status);
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = retry_after.filter(|_| retryable).and_then(|text| pause_asked_for(text, Utc::now()));
     let message = match tokio::time::timeout(REFUSAL_TIME, excerpt(response, secrets)).await.ok().flatten() {

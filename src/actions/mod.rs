@@ -71,7 +71,7 @@ pub enum Outcome {
 #[error("{message}")]
 pub struct Fault {
     pub message: String,
-    /// Connection faults, 429 and 5xx may be retried; other 4xx may not.
+    /// Connection faults, 408, 429 and 5xx may be retried; other 4xx may not.
     pub retryable: bool,
     pub retry_after: Option<Duration>,
 }

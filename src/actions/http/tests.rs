@@ -127,6 +127,7 @@ async fn server_errors_may_be_retried_and_client_errors_may_not() {
         ("502 Bad Gateway", true),
         ("503 Service Unavailable", true),
         ("429 Too Many Requests", true),
+        ("408 Request Timeout", true),
         ("400 Bad Request", false),
         ("404 Not Found", false),
         ("409 Conflict", false),
