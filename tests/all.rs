@@ -34,6 +34,7 @@ mod overrides;
 mod redaction;
 mod rerun;
 mod returns;
+mod rolling_upgrade;
 mod schedules;
 mod schema;
 mod slots;

@@ -24,6 +24,86 @@ fn migrations(file: &str) -> Vec<String> {
     found.iter().map(|path| std::fs::read_to_string(path.join(file)).expect("UTF-8")).collect()
 }
 
+/// The last migration of the first version: nothing older ever ran beside newer instances.
+const FIRST_VERSION: &str = "2026-11-26-600000_backup";
+
+/// What of a migration the instances of the version before could stumble over: see `src/store/migrate.rs`.
+fn not_only_added(sql: &str) -> Vec<String> {
+    let code = sql.lines().map(|line| line.split("--").next().unwrap_or_default());
+    let code = code.collect::<Vec<_>>().join(" ").to_uppercase();
+    let words = code.split_whitespace().collect::<Vec<_>>().join(" ");
+    let statements: Vec<&str> = words.split(';').map(str::trim).collect();
+    let takes_away = |statement: &str| {
+        let gone = [
+            "DROP TABLE",
+            "DROP COLUMN",
+            "DROP VIEW",
+            "DROP FUNCTION",
+            "DROP SCHEMA",
+            "TRUNCATE",
+            "DELETE FROM",
+        ];
+        let changed = [" RENAME ", " SET NOT NULL", " TYPE ", "REVOKE "];
+        gone.iter().chain(&changed).any(|words| statement.contains(words))
+    };
+    // What is inserted without it must still fit.
+    let demands = |statement: &str| {
+        let mut columns = statement.split("ADD COLUMN").skip(1);
+        columns.any(|column| column.contains("NOT NULL") && !column.contains("DEFAULT"))
+    };
+    // A check may be made wider, which takes two statements.
+    let loses_a_check = |statement: &str| {
+        let dropped =
+            statement.split("DROP CONSTRAINT ").nth(1).and_then(|rest| rest.split([' ', ',']).next());
+        dropped.is_some_and(|name| !words.contains(&format!("ADD CONSTRAINT {name} ")))
+    };
+    let wrong = statements.into_iter().filter(|it| takes_away(it) || demands(it) || loses_a_check(it));
+    wrong.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_new_migration_only_adds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let names =
+        std::fs::read_dir(&root).expect("a directory").map(|entry| entry.expect("an entry").file_name());
+    for name in
+        names.map(|name| name.into_string().expect("UTF-8")).filter(|name| name.as_str() > FIRST_VERSION)
+    {
+        let sql = std::fs::read_to_string(root.join(&name).join("up.sql")).expect("UTF-8");
+        // What nothing has used since the version before may go: the migration says so, and since when.
+        if !sql.contains("-- unused since ") {
+            assert_eq!(
+                not_only_added(&sql),
+                Vec::<String>::new(),
+                "{name} would break instances of the version before"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_migration_takes_away_is_found() {
+    for adds in [
+        "ALTER TABLE runs ADD COLUMN priority integer; CREATE INDEX runs_by_priority ON runs (priority);",
+        "ALTER TABLE runs ADD COLUMN priority integer NOT NULL DEFAULT 0; -- DROP TABLE runs",
+        "ALTER TABLE timers DROP CONSTRAINT timers_kind_check;
+         ALTER TABLE timers ADD CONSTRAINT timers_kind_check CHECK (kind IN ('due', 'late'));",
+        "DROP INDEX runs_by_priority;",
+    ] {
+        assert_eq!(not_only_added(adds), Vec::<String>::new());
+    }
+    for takes in [
+        "ALTER TABLE runs ADD COLUMN priority integer NOT NULL;",
+        "ALTER TABLE runs\n  DROP COLUMN stalled;",
+        "ALTER TABLE runs RENAME COLUMN stalled TO late;",
+        "ALTER TABLE runs ALTER COLUMN subject TYPE varchar(80);",
+        "ALTER TABLE timers DROP CONSTRAINT timers_kind_check;",
+        "drop table work;",
+    ] {
+        assert_eq!(not_only_added(takes).len(), 1, "{takes}");
+    }
+}
+
 #[derive(QueryableByName)]
 struct Line {
     #[diesel(sql_type = Text)]

@@ -41,6 +41,13 @@ impl Database {
                 }
             }
         }
+        let newer = migrate::newer(&database.app_url)?;
+        if newer > 0 {
+            tracing::warn!(
+                migrations = newer,
+                "the database is of a newer version of this program; what that version wrote is left to it"
+            );
+        }
         migrate::app_role_cannot_alter_log(&mut pool::connect(&database.app_url)?)
             .map_err(anyhow::Error::msg)?;
         Ok(database)
@@ -81,6 +88,15 @@ impl Database {
             "HMS_ACT_OWNER_DATABASE_URL: not set. Migrating needs a login that may create roles and tables",
         )?;
         database.migrate(&owner_url)
+    }
+
+    /// A newer version of this program has migrated a given database.
+    ///
+    /// # Errors
+    /// One line when the database cannot be reached.
+    pub fn is_newer(config: &Config) -> anyhow::Result<bool> {
+        let Some(url) = &config.database_url else { return Ok(false) };
+        Ok(migrate::newer(url.expose())? > 0)
     }
 
     /// # Errors

@@ -55,6 +55,9 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 /// `hms-act migrate`
 pub fn migrate(config: &Config) -> anyhow::Result<()> {
     match Database::migrate_only(config)? {
+        0 if Database::is_newer(config)? => {
+            println!("The database is of a newer version: nothing to do. Install that version here, too.");
+        }
         0 => println!("The database is up to date."),
         count => println!("{count} migration(s) done."),
     }

@@ -89,6 +89,12 @@ fn examine_all(config: &Config, url: &str, report: &mut Report) -> anyhow::Resul
         "the tables are up to date",
         &format!("{} migration(s) are missing: run `hms-act migrate`", pending.len()),
     );
+    let newer = migrate::newer(url)?;
+    report.prefer(
+        newer == 0,
+        "no newer version of this program has been at work here",
+        &format!("{newer} migration(s) are of a newer version: replace what still runs of this one"),
+    );
     match migrate::app_role_cannot_alter_log(&mut connection) {
         Ok(()) => report.well("the app's login can add to the log and not change it"),
         Err(error) => report.wrong(&error),

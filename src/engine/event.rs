@@ -41,8 +41,11 @@ pub struct Via {
 }
 
 /// The type of an entry and its detail. The names are part of the log's format: they are added to, never changed.
+///
+/// What is added is met by versions that do not know it, while instances are replaced one by one. They must not fold
+/// such a run as if it were not there, so nothing that is unknown is passed over; but for [`Via`], which no fold reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", content = "detail")]
+#[serde(tag = "type", content = "detail", deny_unknown_fields)]
 pub enum EventKind {
     #[serde(rename = "run.queued")]
     RunQueued {
@@ -285,6 +288,26 @@ pub enum EventKind {
     RunClosed { outcome: RunStatus, reason: Option<String>, count: u64 },
 }
 
+/// Why there is no event in an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It has a type, a field or a word that this version does not know: a newer one wrote it.
+    Newer(String),
+    /// What it holds is not what such an entry holds.
+    Damaged(String),
+}
+
+impl From<serde_json::Error> for Unreadable {
+    fn from(error: serde_json::Error) -> Unreadable {
+        let told = error.to_string();
+        // serde says it in words alone; a test holds it to them.
+        match ["unknown variant", "unknown field"].iter().any(|unknown| told.starts_with(unknown)) {
+            true => Unreadable::Newer(told),
+            false => Unreadable::Damaged(told),
+        }
+    }
+}
+
 fn one() -> u32 {
     1
 }
@@ -395,10 +418,14 @@ impl EventKind {
         tagged.get_mut("detail").map_or(Value::Null, Value::take)
     }
 
-    /// The event of an entry; the message says what does not fit.
-    pub fn from_entry(type_name: &str, checksum: Option<&str>, detail: Value) -> Result<EventKind, String> {
+    /// The event of an entry, or what does not fit.
+    pub fn from_entry(
+        type_name: &str,
+        checksum: Option<&str>,
+        detail: Value,
+    ) -> Result<EventKind, Unreadable> {
         let tagged = serde_json::json!({"type": type_name, "detail": detail});
-        let mut kind: EventKind = serde_json::from_value(tagged).map_err(|error| error.to_string())?;
+        let mut kind: EventKind = serde_json::from_value(tagged)?;
         if let EventKind::StepStarted { checksum: place, .. }
         | EventKind::StepCarried { checksum: place, .. }
         | EventKind::SubrunStarted { checksum: place, .. } = &mut kind
@@ -406,5 +433,58 @@ impl EventKind {
             *place = checksum.unwrap_or_default().to_owned();
         }
         Ok(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EventKind, Unreadable};
+    use serde_json::{Value, json};
+
+    fn read(type_name: &str, detail: Value) -> Result<EventKind, Unreadable> {
+        EventKind::from_entry(type_name, None, detail)
+    }
+
+    #[test]
+    fn what_is_not_known_is_newer_and_never_passed_over() {
+        let protocol = json!({"id": 7, "version": 1, "name": "Renewal"});
+        let queued = |more: Value| {
+            let mut detail = json!({"protocol": protocol, "payload": {"any": {"thing": 1}}, "lineage": 1});
+            detail.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            read("run.queued", detail)
+        };
+        assert!(queued(json!({})).is_ok());
+        let slots = json!([{"name": "legal", "count": 1, "roles": [], "users": ["ada"], "unless": "away"}]);
+        let opened = json!({"approval": 1, "title": "", "four_eyes": true, "due_at": null,
+            "approvers": {"roles": [], "users": [], "slots": slots}});
+        for newer in [
+            read("run.delegated", json!({"to": "ada"})),
+            read("run.closed", json!({"outcome": "archived", "reason": null, "count": 3})),
+            read("step.done", json!({"result": 1, "confidence": 0.5})),
+            queued(json!({"priority": 3})),
+            queued(json!({"protocol": {"id": 7, "version": 1, "name": "Renewal", "tenant": "bis"}})),
+            queued(json!({"slot": {"key": "a", "limit": 1, "when_full": "wait", "weight": 2}})),
+            queued(json!({"redact": [{"path": ["a"], "until": "2030"}]})),
+            read("approval.opened", opened),
+        ] {
+            assert!(matches!(newer, Err(Unreadable::Newer(_))), "{newer:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_damaged() {
+        for damaged in [
+            read("step.done", json!({})),
+            read("run.closed", json!({"outcome": "completed", "reason": null, "count": "three"})),
+            read("step.done", Value::Null),
+        ] {
+            assert!(matches!(damaged, Err(Unreadable::Damaged(_))), "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn how_a_command_came_in_may_be_told_in_new_ways() {
+        let via = json!({"auth": "passkey", "device": "a phone"});
+        assert!(read("run.resumed", json!({"reason": "Go on.", "via": via})).is_ok());
     }
 }

@@ -33,6 +33,7 @@ pub const LEAST_INSIDE: usize = 6;
 
 /// A path whose values are sealed, from the payload on; `*` is any key and any item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mark {
     pub path: Vec<String>,
     /// Under which exemption it is withheld, for example `b(6)`.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// One person in one slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Filled {
     pub slot: String,
     pub by: String,

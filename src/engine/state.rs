@@ -325,6 +325,7 @@ impl Choice {
 
 /// Which version of which protocol a run pins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProtocolRef {
     pub id: i64,
     pub version: i32,
@@ -333,6 +334,7 @@ pub struct ProtocolRef {
 
 /// The step that a sub-run was started by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Parent {
     pub run: RunId,
     pub step: StepPath,
@@ -342,6 +344,7 @@ pub struct Parent {
 
 /// The limit that a run was queued under.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Slot {
     pub key: String,
     pub limit: u32,

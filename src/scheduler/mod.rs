@@ -77,6 +77,9 @@ pub enum Refused {
     /// The database refused what was to be written; a second try would meet the same.
     #[error("The command could not be written: the database refused it.")]
     Unwritable,
+    /// A newer version of this program wrote the run: only it knows how the run goes on. Says what was written.
+    #[error(transparent)]
+    Newer(StoreError),
     /// The database does not answer, or the app is stopping. The command was not acknowledged.
     #[error("The command could not be written just now. Try again.")]
     Unavailable,
@@ -249,6 +252,7 @@ impl Scheduler {
             Ok(Ok(Some(loaded))) => Ok(loaded.run),
             Ok(Ok(None)) => Err(Refused::UnknownRun(id)),
             Ok(Err(error @ StoreError::Archived { .. })) => Err(Refused::Archived(error.to_string())),
+            Ok(Err(newer @ StoreError::Newer(_))) => Err(Refused::Newer(newer)),
             Ok(Err(error)) => {
                 tracing::error!(error = %error, run.id = id.0, "a run could not be read");
                 Err(Refused::Unavailable)

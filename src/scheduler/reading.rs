@@ -17,6 +17,11 @@ pub async fn with_connection<T: Send + 'static>(
     });
     match done.await {
         Ok(Ok(done)) => Some(done),
+        // An instance of that version does it.
+        Ok(Err(error @ StoreError::Newer(_))) => {
+            tracing::debug!(error = %error, "{what} is left to others");
+            None
+        }
         Ok(Err(error)) => {
             tracing::warn!(error = %error, "{what} failed; it is tried again");
             None

@@ -112,7 +112,12 @@ impl Rescue {
     /// False: the run could not be read, or the database was away.
     async fn rescue(&self, lost: Lost) -> bool {
         let id = RunId(lost.run_id);
-        let Ok(run) = self.scheduler.look(id).await else { return false };
+        let run = match self.scheduler.look(id).await {
+            Ok(run) => run,
+            // An instance of that version rescues it.
+            Err(Refused::Newer(_)) => return true,
+            Err(_) => return false,
+        };
         let mut all = true;
         for (step, attempt) in attempts(&run, |instance, _, _| lost.gone.contains(&instance)) {
             all &= self.submit(id, step, attempt).await;
@@ -123,7 +128,8 @@ impl Rescue {
     async fn submit(&self, id: RunId, step: StepPath, attempt: u32) -> bool {
         let command = Command::RescueStep { step, attempt, reason: GONE.to_owned() };
         match self.scheduler.act(id, command, Actor::system()).await {
-            // Rejected: another instance was faster, or the result came after all.
+            // Rejected: another instance was faster, or the result came after all. Newer: an instance of that version
+            // rescues it.
             Ok(_)
             | Err(
                 Refused::Rejected(_)
@@ -131,7 +137,8 @@ impl Rescue {
                 | Refused::Archived(_)
                 | Refused::KeyReused
                 | Refused::Full { .. }
-                | Refused::NotWanted,
+                | Refused::NotWanted
+                | Refused::Newer(_),
             ) => true,
             Err(Refused::Unavailable | Refused::Unwritable) => false,
         }

@@ -26,6 +26,8 @@ const TAPE_KEPT: Duration = Duration::from_secs(60);
 pub struct RunCache {
     runs: Mutex<HashMap<RunId, Loaded>>,
     tapes: Mutex<HashMap<RunId, Tape>>,
+    /// Runs that a newer version of this program wrote, with what it wrote. Entries never change: they are not read again.
+    newer: Mutex<HashMap<RunId, String>>,
     protocols: ProtocolCache,
 }
 
@@ -46,11 +48,24 @@ impl RunCache {
 
     /// The run, folded from its log.
     pub fn reload(&self, connection: &mut Connection, id: RunId) -> Result<Option<Loaded>, StoreError> {
-        let loaded = runs::load(connection, id, &self.protocols)?;
-        if let Some(loaded) = &loaded {
-            self.put(loaded.clone());
+        let newer = || self.newer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(what) = newer().get(&id) {
+            return Err(StoreError::Newer(what.clone()));
         }
-        Ok(loaded)
+        let loaded = runs::load(connection, id, &self.protocols);
+        match &loaded {
+            Ok(Some(loaded)) => self.put(loaded.clone()),
+            Err(error @ StoreError::Newer(what)) => {
+                tracing::warn!(run.id = id.0, "{error}");
+                let mut newer = newer();
+                if newer.len() >= CAPACITY {
+                    newer.clear();
+                }
+                newer.insert(id, what.clone());
+            }
+            Ok(None) | Err(_) => {}
+        }
+        loaded
     }
 
     /// What is in memory, which another instance may have overtaken.

@@ -165,8 +165,8 @@ impl Schedules {
                         let next = Next { next_at: plan.next, started, waiting: false };
                         return self.advance(&row, next, None).await;
                     }
-                    // It is due still.
-                    Err(Refused::Unavailable) => return,
+                    // It is due still, here or at an instance of that version.
+                    Err(Refused::Unavailable | Refused::Newer(_)) => return,
                     Err(refused) => refused.to_string(),
                 }
             }

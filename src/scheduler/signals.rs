@@ -79,7 +79,11 @@ fn unwanted(
         let known = cache.get(run).filter(|known| versions.get(&run) == Some(&known.run.version));
         let loaded = match known {
             Some(known) => Some(known),
-            None => cache.reload(connection, run)?,
+            None => match cache.reload(connection, run) {
+                // Whether it still waits for them, only an instance of that version can tell.
+                Err(StoreError::Newer(_)) => continue,
+                loaded => loaded?,
+            },
         };
         let Some(loaded) = loaded else { continue };
         let unwanted = attempts.into_iter().filter(|(step, attempt)| !is_wanted(&loaded.run, step, *attempt));

@@ -118,7 +118,7 @@ impl Subruns {
         };
         match self.scheduler.start(new).await {
             // Not wanted: another instance was faster, or the step is over.
-            Ok(_) | Err(Refused::NotWanted | Refused::Unavailable) => {}
+            Ok(_) | Err(Refused::NotWanted | Refused::Unavailable | Refused::Newer(_)) => {}
             Err(refused) => self.could_not_start(row, &refused.to_string()).await,
         }
     }

@@ -22,6 +22,12 @@ pub enum StoreError {
     /// What is stored contradicts itself (an unknown status, a leaf that does not parse). Never repaired silently.
     #[error("the stored data is damaged: {0}")]
     Corrupt(String),
+    /// A newer version of this program wrote it: a run, or a protocol. It is left to the instances of that version.
+    #[error(
+        "{0} was written by a newer version of this program, and is left to it. Ask again: an instance of that version \
+         answers."
+    )]
+    Newer(String),
     /// Somebody else changed or made the same thing first: read again, then decide again.
     #[error("{0}")]
     Conflict(String),

@@ -1,6 +1,12 @@
 //! Bringing the tables up to date, as the owner, and checking at start that the app can and cannot do what it should.
 //!
 //! The migrations are part of the program. (A new directory under `migrations/` is seen when this file is compiled.)
+//!
+//! **A migration only adds.** The instances of the version before run on while it is made, and after it until they are
+//! replaced one by one: what they insert must still fit, so a new column is nullable or has a default; what they read must
+//! still be there, so what nothing uses any more is dropped by the migration of the next version. A large table is locked
+//! for a moment at most: an index on one is made `CONCURRENTLY`, by a migration of its own whose `metadata.toml` says
+//! `run_in_transaction = false`. `tests/schema.rs` looks at every new one.
 
 use super::bootstrap::OWNER;
 use super::error::StoreError;
@@ -11,7 +17,7 @@ use diesel::pg::Pg;
 use diesel::sql_types::{Bool, Text};
 use diesel::{PgConnection, QueryableByName, RunQueryDsl, sql_query};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -34,15 +40,16 @@ impl From<diesel::result::Error> for MigrateError {
 /// Of two instances that start at once, the second waits and then finds nothing to do.
 pub fn run(owner_url: &str) -> Result<usize, MigrateError> {
     let mut connection = connect_as_owner(owner_url)?;
-    // The locks end with the connection. Every table belongs to the owner, which cannot log in.
+    // The locks end with the connection. Every table belongs to the owner, which cannot log in. A migration that waits for
+    // a table behind a long question makes everybody else wait behind it: it gives up, and is run again later.
     connection.batch_execute(&format!(
         "SELECT pg_advisory_lock(hashtext('hms_act.migrate'));
          SET ROLE {OWNER};
-         SET search_path = public;"
+         SET search_path = public;
+         SET lock_timeout = '5s';"
     ))?;
     let ran = connection.run_pending_migrations(MIGRATIONS);
-    let count =
-        ran.map_err(|error| MigrateError::Migration(super::error::one_line(&error.to_string())))?.len();
+    let count = ran.map_err(|error| failed(&error.to_string()))?.len();
     // The app refuses to start on old tables, so it must see which migrations ran.
     connection.batch_execute(
         "GRANT SELECT ON __diesel_schema_migrations TO hms_act_app, hms_act_sequencer, hms_act_auditor",
@@ -50,25 +57,51 @@ pub fn run(owner_url: &str) -> Result<usize, MigrateError> {
     Ok(count)
 }
 
+fn failed(told: &str) -> MigrateError {
+    let mut told = super::error::one_line(told);
+    if told.contains("lock timeout") {
+        told.push_str(". A table was in use for too long; run `hms-act migrate` again");
+    }
+    MigrateError::Migration(told)
+}
+
 /// The names of the migrations that this program has and the database has not. Changes nothing.
 pub fn pending(app_url: &str) -> Result<Vec<String>, StoreError> {
+    let (applied, all) = (applied(app_url)?, known()?);
+    let missing = all.into_iter().filter(|(version, _)| !applied.contains(version));
+    Ok(missing.map(|(_, name)| name).collect())
+}
+
+/// How many migrations the database has that this program has not: a newer version made them. They only add.
+pub fn newer(app_url: &str) -> Result<usize, StoreError> {
+    let known = known()?;
+    Ok(applied(app_url)?.iter().filter(|version| !known.contains_key(*version)).count())
+}
+
+/// The migrations of this program: name by version.
+fn known() -> Result<BTreeMap<String, String>, StoreError> {
+    let all: Vec<Box<dyn Migration<Pg>>> =
+        MIGRATIONS.migrations().map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let named = all.iter().map(|migration| {
+        let name = migration.name();
+        (name.version().to_string(), name.to_string())
+    });
+    Ok(named.collect())
+}
+
+/// The versions of the migrations that the database has.
+fn applied(app_url: &str) -> Result<BTreeSet<String>, StoreError> {
     #[derive(QueryableByName)]
     struct Version {
         #[diesel(sql_type = Text)]
         version: String,
     }
     let mut connection = connect(app_url)?;
-    let applied: BTreeSet<String> = match table_exists(&mut connection)? {
-        true => {
-            let query = sql_query("SELECT version FROM public.__diesel_schema_migrations");
-            query.load::<Version>(&mut connection)?.into_iter().map(|row| row.version).collect()
-        }
-        false => BTreeSet::new(),
-    };
-    let all: Vec<Box<dyn Migration<Pg>>> =
-        MIGRATIONS.migrations().map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    let missing = all.iter().filter(|migration| !applied.contains(&migration.name().version().to_string()));
-    Ok(missing.map(|migration| migration.name().to_string()).collect())
+    if !table_exists(&mut connection)? {
+        return Ok(BTreeSet::new());
+    }
+    let query = sql_query("SELECT version FROM public.__diesel_schema_migrations");
+    Ok(query.load::<Version>(&mut connection)?.into_iter().map(|row| row.version).collect())
 }
 
 fn table_exists(connection: &mut PgConnection) -> Result<bool, StoreError> {

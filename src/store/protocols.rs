@@ -59,15 +59,28 @@ impl ProtocolCache {
         }
         let row = super::protocols::version(connection, id, version)?
             .ok_or_else(|| StoreError::Corrupt(format!("protocol {id} has no version {version}")))?;
+        // Whoever published it found nothing wrong with it.
         let parsed = Protocol::parse(&row.definition).map_err(|problems| {
-            let first = problems
-                .first()
-                .map_or(String::new(), |problem| format!("{}: {}", problem.path, problem.message));
-            StoreError::Corrupt(format!("protocol {id} version {version} cannot be read: {first}"))
+            let place = problems.first().map_or("$", |problem| problem.path.as_str());
+            StoreError::Newer(format!("Version {version} of protocol {id} (see {place})"))
         })?;
         let parsed = Arc::new(parsed);
         lock().insert((id, version), Arc::clone(&parsed));
         Ok(parsed)
+    }
+
+    /// The same for a list, which goes on without it. None: a newer version of this program published it.
+    pub fn get_known(
+        &self,
+        connection: &mut PgConnection,
+        id: i64,
+        version: i32,
+    ) -> Result<Option<Arc<Protocol>>, StoreError> {
+        match self.get(connection, id, version) {
+            Ok(protocol) => Ok(Some(protocol)),
+            Err(StoreError::Newer(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

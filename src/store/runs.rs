@@ -8,7 +8,7 @@ use crate::audit::chain::Stored;
 use crate::audit::entry::{Opened, open};
 use crate::audit::{Hash, leaf_hash};
 use crate::engine::apply::{apply, begin, pinned};
-use crate::engine::event::{Event, EventKind, Recorded};
+use crate::engine::event::{Event, EventKind, Recorded, Unreadable};
 use crate::engine::ids::{RunId, StepPath};
 use crate::engine::state::{Run, RunStatus};
 use chrono::{DateTime, Utc};
@@ -147,7 +147,7 @@ pub fn recorded(stored: &Stored) -> Result<Recorded, StoreError> {
         |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
     let mut opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
     opened.disclose(stored.disclosures.as_deref().unwrap_or_default()).map_err(damaged)?;
-    event_of(opened).map_err(damaged)
+    event_of(stored, opened)
 }
 
 /// The event of an entry as it is shown to somebody who may not see what is sealed in it.
@@ -156,11 +156,16 @@ pub fn veiled(stored: &Stored) -> Result<Recorded, StoreError> {
         |message: String| StoreError::Corrupt(format!("run {} seq {}: {message}", stored.run_id, stored.seq));
     let mut opened: Opened = open(&stored.leaf, stored.beside.as_ref()).map_err(damaged)?;
     opened.veil(stored.disclosures.as_deref().unwrap_or_default()).map_err(damaged)?;
-    event_of(opened).map_err(damaged)
+    event_of(stored, opened)
 }
 
-fn event_of(opened: Opened) -> Result<Recorded, String> {
-    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail)?;
+fn event_of(stored: &Stored, opened: Opened) -> Result<Recorded, StoreError> {
+    let (run, seq) = (stored.run_id, stored.seq);
+    let kind = EventKind::from_entry(&opened.type_name, opened.checksum.as_deref(), opened.detail);
+    let kind = kind.map_err(|unreadable| match unreadable {
+        Unreadable::Newer(_) => StoreError::Newer(format!("Entry {seq} of run {run}")),
+        Unreadable::Damaged(message) => StoreError::Corrupt(format!("run {run} seq {seq}: {message}")),
+    })?;
     let step = opened.step.as_deref().map(StepPath::from_log);
     Ok(Recorded { at: opened.at, actor: opened.actor, event: Event { step, attempt: opened.attempt, kind } })
 }

@@ -73,14 +73,8 @@ pub fn follow(connection: &mut PgConnection, parsed: &ProtocolCache) -> Result<(
     }
     let now = now(connection)?;
     for (id, version) in behind {
-        let protocol = match parsed.get(connection, id, version) {
-            Ok(protocol) => protocol,
-            Err(StoreError::Corrupt(message)) => {
-                tracing::warn!(protocol = id, version, "its schedule cannot be followed: {message}");
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+        // What a newer version published, it follows.
+        let Some(protocol) = parsed.get_known(connection, id, version)? else { continue };
         set(connection, id, version, protocol.schedule.as_ref(), now)?;
     }
     Ok(())

@@ -40,8 +40,8 @@ const END: &str = "end";
 pub struct Readings {
     /// Of the sessions that are asked for, those that live, by their keys' hashes.
     sessions: Gather<Vec<u8>, ()>,
-    /// What the page of a run shows to anybody.
-    pub runs: Gather<RunId, Arc<Told>>,
+    /// What the page of a run shows to anybody; or why it shows nothing, where a newer version wrote it.
+    pub runs: Gather<RunId, Result<Arc<Told>, String>>,
 }
 
 impl Readings {
@@ -57,10 +57,13 @@ impl Readings {
             for run in runs {
                 match scheduler.load_shown(connection, *run) {
                     Ok(Some(shown)) => {
-                        told.insert(*run, Arc::new(Told::read(connection, shown)?));
+                        told.insert(*run, Ok(Arc::new(Told::read(connection, shown)?)));
                     }
                     // One page less, and not all that are read together.
                     Ok(None) | Err(StoreError::Archived { .. }) => {}
+                    Err(StoreError::Newer(what)) => {
+                        told.insert(*run, Err(what));
+                    }
                     Err(error) => return Err(error),
                 }
             }

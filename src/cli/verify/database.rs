@@ -82,6 +82,13 @@ fn check_all(
             checked.archived.removed
         );
     }
+    if checked.newer > 0 {
+        println!(
+            "{} runs were written by a newer version of this program: their entries are checked, what the pages show of \
+             them is not. Run `hms-act verify` of that version.",
+            checked.newer
+        );
+    }
     match heads {
         Some((size, at, by)) => {
             println!(
@@ -100,6 +107,8 @@ struct Checked {
     entries: u64,
     streams: u64,
     unsigned: u64,
+    /// Runs on their way that only a newer version of this program can fold.
+    newer: u64,
     findings: Findings,
     /// Runs with a finding: what follows is unproven, and named once.
     broken: HashSet<(i64, i64)>,
@@ -254,13 +263,28 @@ impl Rows {
                     Some(finding(seq, "the list of runs shows another status than its log folds to"))
                 }
                 (Some(_), Some(_)) => None,
-                (Some(_), None) => {
-                    snapshot(connection, |connection| projection_problem(connection, id, &self.protocols))?
-                }
+                (Some(_), None) => self.folded(connection, id, checked)?,
             };
             problem.iter().for_each(|finding| checked.add(finding));
         }
         Ok(())
+    }
+
+    /// What of a run's row does not fit what its log folds to.
+    fn folded(
+        &self,
+        connection: &mut Connection,
+        id: i64,
+        checked: &mut Checked,
+    ) -> anyhow::Result<Option<Finding>> {
+        let compared = snapshot(connection, |connection| projection_problem(connection, id, &self.protocols));
+        match compared {
+            Err(error) if matches!(error.downcast_ref(), Some(StoreError::Newer(_))) => {
+                checked.newer += 1;
+                Ok(None)
+            }
+            compared => compared,
+        }
     }
 
     /// And no run is listed that has no log.
@@ -283,8 +307,7 @@ impl Rows {
                 if checked.archived.remove(id) {
                     continue;
                 }
-                let problem =
-                    snapshot(connection, |connection| projection_problem(connection, id, &self.protocols))?;
+                let problem = self.folded(connection, id, checked)?;
                 problem.iter().for_each(|finding| checked.add(finding));
             }
         }
@@ -309,6 +332,7 @@ fn projection_problem(
     match runs::load(connection, RunId(id), protocols) {
         Ok(Some(loaded)) if Some(loaded.run.status.as_str()) == status.as_deref() => Ok(None),
         Ok(_) => finding("the list of runs shows another status than its log folds to".into()),
+        Err(newer @ StoreError::Newer(_)) => Err(newer.into()),
         Err(error) => finding(error.to_string()),
     }
 }

@@ -9,6 +9,7 @@ pub const GROUP: &str = "group:";
 
 /// Whoever holds one of the roles, belongs to one of the groups, or is named; or, with slots, whoever may fill one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Approvers {
     pub roles: Vec<String>,
     pub users: Vec<String>,
@@ -21,6 +22,7 @@ pub struct Approvers {
 
 /// One of several kinds of approval that are all needed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ApproverSlot {
     pub name: String,
     /// How many different people must approve for it.

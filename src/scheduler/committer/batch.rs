@@ -102,7 +102,7 @@ impl<'a> Batch<'a> {
         }
         let id = match new.id.map_or_else(|| self.draw_run_id(connection), |id| Ok(id.0)) {
             Ok(id) => id,
-            Err(error) => return self.could_not_read(RunId(0), &error, reply),
+            Err(error) => return self.could_not_read(RunId(0), error, reply),
         };
         if let Some(key) = &new.key {
             self.keys.insert((key.actor.clone(), key.key.clone()), RunId(id));
@@ -126,7 +126,7 @@ impl<'a> Batch<'a> {
                 let _ = reply.send(Err(Refused::Rejected(rejection)));
                 return;
             }
-            Err(error) => return self.could_not_read(RunId(id), &error, reply),
+            Err(error) => return self.could_not_read(RunId(id), error, reply),
         };
         let member = Member {
             start_key: new.key.clone(),
@@ -171,14 +171,14 @@ impl<'a> Batch<'a> {
                     let _ = reply.send(Err(Refused::UnknownRun(id)));
                     return;
                 }
-                Err(error) => return self.could_not_read(id, &error, reply),
+                Err(error) => return self.could_not_read(id, error, reply),
             }
         }
         let Some(run) = self.groups.get(&id).map(|group| Arc::clone(&group.member.run)) else { return };
         let decided = self.with_context(connection, &actor, |context| decide(&run, command.clone(), context));
         let mut decided = match decided {
             Ok(decided) => decided,
-            Err(error) => return self.could_not_read(id, &error, reply),
+            Err(error) => return self.could_not_read(id, error, reply),
         };
         let unsure = self.groups.get(&id).is_some_and(|group| group.member.events.is_empty());
         if decided.is_err() && unsure {
@@ -188,12 +188,12 @@ impl<'a> Batch<'a> {
                     let again = |context: &mut Context<'_>| decide(&loaded.run, command.clone(), context);
                     decided = match self.with_context(connection, &actor, again) {
                         Ok(decided) => decided,
-                        Err(error) => return self.could_not_read(id, &error, reply),
+                        Err(error) => return self.could_not_read(id, error, reply),
                     };
                     self.groups.insert(id, Group::of(loaded));
                 }
                 Ok(_) => {}
-                Err(error) => return self.could_not_read(id, &error, reply),
+                Err(error) => return self.could_not_read(id, error, reply),
             }
         }
         let Some(group) = self.groups.get_mut(&id) else { return };
@@ -215,14 +215,17 @@ impl<'a> Batch<'a> {
     }
 
     /// The connection may be broken: the caller is told to try again, and the committer to look.
-    fn could_not_read(&mut self, id: RunId, error: &StoreError, reply: Reply) {
-        if let StoreError::Archived { .. } = error {
-            let _ = reply.send(Err(Refused::Archived(error.to_string())));
-            return;
-        }
-        self.read_failed = true;
-        tracing::error!(error = %error, run.id = id.0, "a run could not be read");
-        let _ = reply.send(Err(Refused::Unavailable));
+    fn could_not_read(&mut self, id: RunId, error: StoreError, reply: Reply) {
+        let refused = match error {
+            StoreError::Archived { .. } => Refused::Archived(error.to_string()),
+            StoreError::Newer(_) => Refused::Newer(error),
+            error => {
+                self.read_failed = true;
+                tracing::error!(error = %error, run.id = id.0, "a run could not be read");
+                Refused::Unavailable
+            }
+        };
+        let _ = reply.send(Err(refused));
     }
 
     fn known(&self, connection: &mut Connection, id: RunId) -> Result<Option<Loaded>, StoreError> {
@@ -361,6 +364,7 @@ impl Group {
             let same = new.key.as_ref().is_some_and(|key| key.is_of(stored.0, stored.1));
             let answer = match (same, runs.load(connection, RunId(run_id))) {
                 (false, _) => Err(Refused::KeyReused),
+                (true, Err(newer @ StoreError::Newer(_))) => Err(Refused::Newer(newer)),
                 (true, Ok(Some(loaded))) => Ok(Done { run: loaded.run, repeated: true }),
                 (true, Ok(None) | Err(_)) => Err(Refused::Unavailable),
             };

@@ -33,12 +33,18 @@ pub(in crate::web) fn plain_refusal(refused: &Refused) -> AppError {
             fields: Map::from_iter([("key".to_owned(), json!(key)), ("limit".to_owned(), json!(limit))]),
         },
         Refused::NotWanted => AppError::conflict(refused.to_string()),
+        Refused::Newer(_) => left_to_newer(refused.to_string()),
         Refused::Unwritable => AppError::internal(anyhow::anyhow!("{refused}")),
         Refused::Unavailable => AppError::Unavailable {
             detail: "The database does not answer, so nothing was done. Try again in a moment.".to_owned(),
             retry_after: 2,
         },
     }
+}
+
+/// Another instance can answer: the next question may come to one.
+fn left_to_newer(detail: String) -> AppError {
+    AppError::Unavailable { detail, retry_after: 1 }
 }
 
 fn rejection_error(rejection: &Rejection) -> AppError {
@@ -82,6 +88,7 @@ impl From<StoreError> for AppError {
                     retry_after: 2,
                 }
             }
+            StoreError::Newer(_) => left_to_newer(error.to_string()),
             StoreError::TooSlow => AppError::Unavailable { detail: error.to_string(), retry_after: 30 },
             StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::Privilege(_) => {
                 AppError::internal(error)

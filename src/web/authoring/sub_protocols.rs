@@ -108,7 +108,7 @@ impl Published {
             let protocol = match cache.get(connection, from.id, from.version) {
                 Ok(protocol) => Some(protocol),
                 // Written under other rules; no run of it begins.
-                Err(StoreError::Corrupt(_)) => None,
+                Err(StoreError::Newer(_)) => None,
                 Err(other) => return Err(other),
             };
             for (_, name) in protocol.iter().flat_map(|protocol| used_by(protocol)) {

@@ -88,6 +88,11 @@ impl Status {
         }
     }
 
+    /// A run's that only a newer version of this program has a word for.
+    pub fn newer() -> Status {
+        Status::new(StatusKind::Warning, "Known to a newer version")
+    }
+
     /// A step's, where it is told in one word.
     pub fn of_step(status: StepStatus) -> Status {
         match status {

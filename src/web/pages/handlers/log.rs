@@ -230,7 +230,7 @@ fn log_rows(
 }
 
 /// The protocols of runs, in whose words their entries are told. The runs themselves are not needed, and would be
-/// folded one by one.
+/// folded one by one. Without one that a newer version published.
 pub fn protocols_of(
     connection: &mut Connection,
     scheduler: &Scheduler,
@@ -238,7 +238,8 @@ pub fn protocols_of(
 ) -> Result<HashMap<i64, Arc<Protocol>>, StoreError> {
     let mut protocols = HashMap::new();
     for (run, id, version) in protocol_versions(connection, runs)? {
-        protocols.insert(run, scheduler.protocols().get(connection, id, version)?);
+        let protocol = scheduler.protocols().get_known(connection, id, version)?;
+        protocols.extend(protocol.map(|protocol| (run, protocol)));
     }
     Ok(protocols)
 }

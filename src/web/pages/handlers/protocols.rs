@@ -45,17 +45,17 @@ pub async fn index(visit: Visit, req: HttpRequest) -> Result<HttpResponse, AppEr
         let next = rows::cut(&mut found, |row| row.id.to_string());
         let parsed = found.into_iter().map(|row| {
             let version = store::version(connection, row.id, row.latest_version)?;
-            let protocol = scheduler.protocols().get(connection, row.id, row.latest_version)?;
+            let protocol = scheduler.protocols().get_known(connection, row.id, row.latest_version)?;
             Ok((row, protocol, version.map(|version| version.created_by)))
         });
         Ok((parsed.collect::<Result<Vec<_>, crate::store::error::StoreError>>()?, next))
     })
     .await?;
     let can_start = visit.may(Permission::StartRun);
-    let row = |(row, protocol, by): (Stored, Arc<Protocol>, Option<String>)| ProtocolRow {
+    let row = |(row, protocol, by): (Stored, Option<Arc<Protocol>>, Option<String>)| ProtocolRow {
         href: format!("/protocols/{}", row.id),
         id: row.id.to_string(),
-        description: protocol.description.clone().unwrap_or_default(),
+        description: protocol.and_then(|protocol| protocol.description.clone()).unwrap_or_default(),
         version: row.latest_version.to_string(),
         updated: Moment::new(row.updated_at),
         updated_by: by.unwrap_or(row.created_by),

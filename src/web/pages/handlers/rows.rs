@@ -28,28 +28,31 @@ pub fn runs(
 ) -> Result<Vec<RunRow>, StoreError> {
     let mut finished = Vec::with_capacity(rows.len());
     for row in rows {
-        let protocol = scheduler.protocols().get(connection, row.protocol_id, row.protocol_version)?;
-        finished.push(run(row, &protocol)?);
+        let protocol = scheduler.protocols().get_known(connection, row.protocol_id, row.protocol_version)?;
+        finished.push(run(row, protocol.as_deref()));
     }
     Ok(finished)
 }
 
-fn run(row: StoredRun, protocol: &Protocol) -> Result<RunRow, StoreError> {
-    let status = RunStatus::parse(&row.status)
-        .ok_or_else(|| StoreError::Corrupt(format!("run {} has the status {:?}", row.run_id, row.status)))?;
+/// `protocol`: None where a newer version published it; its steps then go by their ids.
+fn run(row: StoredRun, protocol: Option<&Protocol>) -> RunRow {
+    let status = RunStatus::parse(&row.status);
     let at = row.current_step.as_deref().map(StepPath::from_log);
-    let task = at.as_ref().and_then(|at| protocol.task(at));
-    Ok(RunRow {
+    let task = at.as_ref().and_then(|at| protocol?.task(at));
+    RunRow {
         href: format!("/runs/{}", row.run_id),
         number: row.run_id.to_string(),
         protocol: row.protocol_name,
         subject: row.subject,
-        status: Status::of_run(status, task.map(|task| waits(&task.work))),
+        status: status
+            .map_or_else(Status::newer, |status| Status::of_run(status, task.map(|task| waits(&task.work)))),
         stalled: row.stalled,
-        step: at.filter(|_| !status.is_final()).map(|at| sentences::label(Some(protocol), &at)),
+        step: at
+            .filter(|_| !status.is_some_and(RunStatus::is_final))
+            .map(|at| sentences::label(protocol, &at)),
         started_by: row.started_by,
         started: Moment::new(row.created_at),
-    })
+    }
 }
 
 /// What a run at this step waits for, when it waits.
@@ -64,7 +67,8 @@ fn waits(work: &Work) -> Status {
     }
 }
 
-/// Rows of a list of approvals. The runs come from memory, where their last moves left them.
+/// Rows of a list of approvals. The runs come from memory, where their last moves left them; those that a newer version
+/// wrote stay untold.
 pub fn approvals(
     connection: &mut Connection,
     scheduler: &Scheduler,
@@ -75,8 +79,8 @@ pub fn approvals(
     for row in rows {
         let run = match scheduler.load_shown(connection, RunId(row.run_id)) {
             // The list stays whole: what the rows themselves say is still there.
-            Err(StoreError::Archived { .. }) => None,
-            run => run?,
+            Err(StoreError::Archived { .. } | StoreError::Newer(_)) => None,
+            loaded => loaded?,
         };
         let pending = row.status == "pending";
         let barred = approvers::bar(who, &row.approvers(), row.four_eyes, &row.run_starter)

@@ -78,6 +78,7 @@ pub async fn live(visit: Visit, path: web::Path<String>, req: HttpRequest) -> Re
         let known = *seen;
         async move {
             let Some(told) = site.readings.runs.get(run).await? else { return Ok((known, Frame::end())) };
+            let told = told.map_err(StoreError::Newer)?;
             let (version, over) = (told.run.version, told.run.status.is_final());
             let (html, drawing) = match version > known {
                 true => {

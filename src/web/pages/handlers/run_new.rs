@@ -87,15 +87,15 @@ async fn choose(visit: &Visit) -> Result<HttpResponse, AppError> {
     let found = visit.site.read(move |connection| {
         let rows = protocols::list(connection, None, MOST_PROTOCOLS)?;
         let each = rows.into_iter().map(|row| {
-            let protocol = scheduler.protocols().get(connection, row.id, row.latest_version)?;
+            let protocol = scheduler.protocols().get_known(connection, row.id, row.latest_version)?;
             Ok((row, protocol))
         });
-        each.collect::<Result<Vec<(ProtocolRow, Arc<Protocol>)>, _>>()
+        each.collect::<Result<Vec<(ProtocolRow, Option<Arc<Protocol>>)>, _>>()
     });
     let protocols = found.await?.into_iter().map(|(row, protocol)| ProtocolChoice {
         href: address("/runs/new", [("protocol_id", row.id.to_string().as_str())]),
         name: row.name,
-        description: protocol.description.clone().unwrap_or_default(),
+        description: protocol.and_then(|protocol| protocol.description.clone()).unwrap_or_default(),
     });
     let view = RunNew {
         protocols: protocols.collect(),

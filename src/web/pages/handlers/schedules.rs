@@ -45,9 +45,15 @@ fn row(
     entry: ScheduleEntry,
 ) -> Result<ScheduleRow, StoreError> {
     let version = protocols::get(connection, entry.protocol_id)?.map_or(1, |row| row.latest_version);
-    let protocol = scheduler.protocols().get(connection, entry.protocol_id, version)?;
+    let protocol = scheduler.protocols().get_known(connection, entry.protocol_id, version)?;
     // The first sentence says the times, which stand beside it.
-    let notes = protocol.schedule.as_ref().map(drawing::scheduled).unwrap_or_default().into_iter().skip(1);
+    let notes = protocol
+        .as_ref()
+        .and_then(|protocol| protocol.schedule.as_ref())
+        .map(drawing::scheduled)
+        .unwrap_or_default()
+        .into_iter()
+        .skip(1);
     Ok(ScheduleRow {
         protocol: entry.name,
         protocol_href: format!("/protocols/{}", entry.protocol_id),
