@@ -2,7 +2,8 @@
 //! Postgres where there is one.
 //!
 //! It starts a private Postgres of its own in a temporary directory, with the settings that `serve` uses (fsync and
-//! synchronous_commit on), and removes it at the end. The engine is measured inside a whole app (sequencer,
+//! synchronous_commit on), and removes it at the end; or it works on a given one, on a database without runs, and tells
+//! as not measured what only the machine of the server could tell. The engine is measured inside a whole app (sequencer,
 //! housekeeping and all) without HTTP; the rest on the program as its own process, as people meet it. A ratio survives
 //! a slow or noisy machine; a rate alone does not.
 
@@ -10,6 +11,7 @@ mod cost;
 mod engine;
 mod evidence;
 mod figures;
+mod instances;
 mod live;
 mod pages;
 mod pure;
@@ -19,13 +21,20 @@ mod server;
 mod service;
 
 use crate::app::database::Database;
-use crate::config::{AllowedHost, Backup, Config, DEFAULT_MAX_BODY_BYTES, DEFAULT_OVERRIDE_REVIEW_HOURS};
+use crate::config::{
+    AllowedHost, Backup, Config, DEFAULT_MAX_BODY_BYTES, DEFAULT_OVERRIDE_REVIEW_HOURS, Secret,
+};
 use crate::store::embedded::Cluster;
+use crate::store::{pool, runs};
 use anyhow::Context;
 use figures::{Report, Section};
 use server::Program;
 use service::Service;
 use std::path::Path;
+use std::time::Duration;
+
+/// How often it is looked whether runs are over.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What can be measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -40,6 +49,8 @@ pub enum Part {
     Live,
     /// Starting, and going on after a kill.
     Restart,
+    /// One instance and three on the same Postgres, under the same load.
+    Instances,
 }
 
 /// What to measure, and how much of it.
@@ -55,7 +66,46 @@ pub struct Plan {
     pub in_flight: usize,
     /// Empty: every part.
     pub parts: Vec<Part>,
+    /// The logins of a database to measure on. None: a private Postgres.
+    pub given: Option<Given>,
     pub as_json: bool,
+}
+
+/// A database that is measured on.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The app's login.
+    pub url: Secret,
+    /// The login that migrates.
+    pub owner_url: Secret,
+}
+
+impl Given {
+    /// What `DATABASE_URL` and `HMS_ACT_OWNER_DATABASE_URL` say.
+    ///
+    /// # Errors
+    /// When one of them is missing.
+    pub fn of(config: &Config) -> anyhow::Result<Given> {
+        let set = |name: &str, value: &Option<Secret>| {
+            value.clone().with_context(|| format!("{name}: not set. `bench --given` needs both logins"))
+        };
+        Ok(Given {
+            url: set("DATABASE_URL", &config.database_url)?,
+            owner_url: set("HMS_ACT_OWNER_DATABASE_URL", &config.owner_database_url)?,
+        })
+    }
+
+    /// What is measured stays in the log for ever, so it has no place beside what somebody needs.
+    fn refuse_if_used(&self) -> anyhow::Result<()> {
+        // Nobody may be let in yet: then the login is made, and it is looked again.
+        let Ok(mut connection) = pool::connect(self.url.expose()) else { return Ok(()) };
+        anyhow::ensure!(
+            !runs::any(&mut connection)?,
+            "DATABASE_URL: this database holds runs. The bench fills a database, and nothing removes what it wrote: \
+             make a new one for it (CREATE DATABASE)"
+        );
+        Ok(())
+    }
 }
 
 impl Plan {
@@ -64,7 +114,7 @@ impl Plan {
     }
 }
 
-/// Where it happens: a directory with a private Postgres, and a service that does nothing.
+/// Where it happens: a directory, a Postgres that is private or given, and a service that does nothing.
 struct Ground {
     program: Program,
     database: Database,
@@ -72,15 +122,25 @@ struct Ground {
 }
 
 impl Ground {
-    fn cluster(&self) -> anyhow::Result<&Cluster> {
-        self.database.cluster().context("the bench has a private Postgres")
+    /// The private Postgres, if it is one.
+    fn cluster(&self) -> Option<&Cluster> {
+        self.database.cluster()
+    }
+
+    /// Returns when every run of a protocol is over.
+    async fn all_over(&self, protocol: i64) -> anyhow::Result<()> {
+        let mut connection = pool::connect(&self.database.app_url)?;
+        while runs::open_of_protocol(&mut connection, protocol)? > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 }
 
 /// Measures and prints.
 ///
 /// # Errors
-/// When the private Postgres does not start, a run does not complete, or an answer is not what it should be.
+/// When the private Postgres does not start, a given one holds runs, a run does not complete, or an answer is not what it should be.
 pub fn run(plan: &Plan) -> anyhow::Result<()> {
     let place = std::env::temp_dir().join(format!("hms-act-bench-{}", std::process::id()));
     std::fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
@@ -102,9 +162,14 @@ fn measure(plan: &Plan, place: &Path) -> anyhow::Result<Report> {
     let decided = plan.has(Part::Engine).then(pure::section).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let service = runtime.block_on(async { Service::start() })?;
-    let config = config(place, &service);
-    let program = Program { place: place.to_owned(), service: service.address() };
-    let ground = Ground { program, database: Database::open(&config)?, service };
+    let config = config(place, &service, plan.given.as_ref());
+    let refuse_if_used = || plan.given.as_ref().map_or(Ok(()), Given::refuse_if_used);
+    refuse_if_used()?;
+    let database = Database::open(&config)?;
+    refuse_if_used()?;
+    let given = plan.given.as_ref().map(|given| given.url.expose().to_owned());
+    let program = Program { place: place.to_owned(), database_url: given, service: service.address() };
+    let ground = Ground { program, database, service };
     ground.program.add_user()?;
     let measured = runtime.block_on(measure_parts(plan, &ground, &config, &mut report));
     report.extend(decided);
@@ -140,15 +205,18 @@ async fn measure_parts(
     if plan.has(Part::Restart) {
         told(restart::section(ground, plan.in_flight).await?);
     }
+    if plan.has(Part::Instances) {
+        told(instances::section(ground, plan.runs).await?);
+    }
     Ok(())
 }
 
-/// The app as it is shipped, on the private Postgres of this directory.
-fn config(place: &Path, service: &Service) -> Config {
+/// The app as it is shipped, on the private Postgres of this directory or on the given one.
+fn config(place: &Path, service: &Service, given: Option<&Given>) -> Config {
     let address = service.address();
     Config {
-        database_url: None,
-        owner_database_url: None,
+        database_url: given.map(|given| given.url.clone()),
+        owner_database_url: given.map(|given| given.owner_url.clone()),
         bind: ([127, 0, 0, 1], 0).into(),
         data_dir: place.to_owned(),
         public_url: None,

@@ -6,7 +6,7 @@ mod commands;
 mod doctor;
 mod verify;
 
-use crate::bench::{Part, Plan};
+use crate::bench::{Given, Part, Plan};
 use crate::config::{Config, Flags};
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
@@ -117,7 +117,7 @@ enum Command {
     /// Print the description of the API (OpenAPI 3.1).
     Openapi,
     /// Measure the whole product, on a private Postgres of its own: runs per second beside the raw rate of the same
-    /// inserts, evidence beside COPY, pages, streams, restarts.
+    /// inserts, evidence beside COPY, pages, streams, restarts, one instance beside three.
     Bench {
         /// Measure only this part; may be given several times.
         #[arg(long = "only", value_enum)]
@@ -134,6 +134,9 @@ enum Command {
         /// Runs in flight when the program is killed.
         #[arg(long, default_value_t = 10_000)]
         in_flight: usize,
+        /// On the Postgres of DATABASE_URL and HMS_ACT_OWNER_DATABASE_URL instead, in a database without runs.
+        #[arg(long)]
+        given: bool,
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
@@ -207,8 +210,9 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<ExitCode> {
             println!("{}", crate::web::api::openapi::json());
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Bench { parts, runs, present, streams, in_flight, json: as_json }) => {
-            done(crate::bench::run(&Plan { runs, present, streams, in_flight, parts, as_json }))
+        Some(Command::Bench { parts, runs, present, streams, in_flight, given, json: as_json }) => {
+            let given = given.then(|| Given::of(&load(arguments.flags)?)).transpose()?;
+            done(crate::bench::run(&Plan { runs, present, streams, in_flight, parts, given, as_json }))
         }
     }
 }

@@ -35,11 +35,11 @@ const MANY: usize = 10_000;
 
 /// Everything about the engine.
 pub(super) async fn sections(ground: &Ground, config: &Config, runs: usize) -> anyhow::Result<Vec<Section>> {
-    let raw_url = raw::database(ground.cluster()?)?;
+    let raw_url = ground.cluster().map(raw::database).transpose()?;
     let running = app::start(config).await?;
     let bench = Bench::new(ground, &running);
     let measured = async {
-        let computed = bench.computed(&raw_url, runs).await?;
+        let computed = bench.computed(raw_url, runs).await?;
         Ok::<_, anyhow::Error>(vec![computed, bench.called(runs / 4).await?, bench.decided(runs / 4).await?])
     };
     let sections = measured.await;
@@ -66,9 +66,11 @@ impl Bench {
     }
 
     /// Five steps that are computed.
-    async fn computed(&self, raw_url: &str, runs: usize) -> anyhow::Result<Section> {
+    async fn computed(&self, raw_url: Option<String>, runs: usize) -> anyhow::Result<Section> {
+        let health = health::read(&mut pool::connect(&self.url)?)?;
         let title = format!(
-            "{STEPS} compute steps a run, {runs} runs, every one durable (fsync, synchronous_commit on)"
+            "{STEPS} compute steps a run, {runs} runs, fsync {}, synchronous_commit {}",
+            health.fsync, health.synchronous_commit
         );
         let mut section = Section::new("engine", title);
         let new = self.new_run("Five steps", &steps("compute"), &json!({"license_id": 123}))?;
@@ -82,9 +84,8 @@ impl Bench {
         let before = self.costs()?;
         let first = timed(&self.scheduler, &new, runs / 2).await?;
         let between = self.costs()?;
-        let raw_url = raw_url.to_owned();
         let template = self.url.clone();
-        let raw = move || raw::rows_per_second(&template, &raw_url, RAW);
+        let raw = move || raw_url.map(|url| raw::rows_per_second(&template, &url, RAW)).transpose();
         let raw = tokio::task::spawn_blocking(raw).await??;
         let second = timed(&self.scheduler, &new, runs - runs / 2).await?;
         // Right after a load: how far the signing of the log is behind.
@@ -93,8 +94,9 @@ impl Bench {
         let rows = rate * (2 * STEPS + 2) as f64;
         section.add("runs_per_second", "runs per second", rate, "");
         section.add("log_rows_per_second", "log rows per second", rows, "");
-        section.add("raw_log_rows_per_second", "raw: the same rows, 2 clients, 1,000 a commit", raw, "");
-        section.add_share("ratio_of_raw", "share of the raw rate", rows / raw);
+        let words = "raw: the same rows, 2 clients, 1,000 a commit";
+        section.add_if_measured("raw_log_rows_per_second", words, raw, "");
+        section.add_share("ratio_of_raw", "share of the raw rate", raw.map(|raw| rows / raw));
         section.add_times("latency", "one run at a time", &mut single);
         let mut half = half_load(&self.scheduler, &new, rate / 2.0).await?;
         section.add_times("latency_half_load", "at half that rate", &mut half);
@@ -230,9 +232,8 @@ impl Costs {
     fn tell(&self, before: &Costs, runs: usize, section: &mut Section) {
         let thousands = runs as f64 / 1_000.0;
         let mut seconds = |key, words, now: Option<f64>, before: Option<f64>| {
-            if let (Some(now), Some(before)) = (now, before) {
-                section.add(key, words, (now - before) / thousands, "s");
-            }
+            let used = now.zip(before).map(|(now, before)| (now - before) / thousands);
+            section.add_if_measured(key, words, used, "s");
         };
         seconds("app_cpu_seconds", "processor time of the app, 1,000 runs", self.app, before.app);
         seconds(

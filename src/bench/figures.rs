@@ -17,7 +17,8 @@ pub(super) struct Section {
 struct Figure {
     key: String,
     words: String,
-    value: f64,
+    /// None: it cannot be measured here.
+    value: Option<f64>,
     unit: &'static str,
 }
 
@@ -39,7 +40,10 @@ impl Report {
         for section in &self.0 {
             println!("{}", section.title);
             for Figure { words, value, unit, .. } in &section.figures {
-                println!("  {words:<44} {:>12} {unit}", rounded(*value));
+                match value {
+                    Some(value) => println!("  {words:<44} {:>12} {unit}", rounded(*value)),
+                    None => println!("  {words:<44} {:>12}", "not measured"),
+                }
             }
         }
     }
@@ -52,6 +56,17 @@ impl Section {
 
     /// A figure with its unit.
     pub fn add(&mut self, key: impl Into<String>, words: impl Into<String>, value: f64, unit: &'static str) {
+        self.add_if_measured(key, words, Some(value), unit);
+    }
+
+    /// The same where it may be that nothing can tell: on somebody else's server, or another system.
+    pub fn add_if_measured(
+        &mut self,
+        key: impl Into<String>,
+        words: impl Into<String>,
+        value: Option<f64>,
+        unit: &'static str,
+    ) {
         self.figures.push(Figure { key: key.into(), words: words.into(), value, unit });
     }
 
@@ -67,8 +82,8 @@ impl Section {
     }
 
     /// One of two rates as a share of the other.
-    pub fn add_share(&mut self, key: impl Into<String>, words: impl Into<String>, share: f64) {
-        self.add(key, words, share * 100.0, "%");
+    pub fn add_share(&mut self, key: impl Into<String>, words: impl Into<String>, share: Option<f64>) {
+        self.add_if_measured(key, words, share.map(|share| share * 100.0), "%");
     }
 
     fn as_json(&self) -> Value {

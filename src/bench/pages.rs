@@ -45,7 +45,8 @@ pub(super) async fn sections(ground: &Ground, present: usize) -> anyhow::Result<
     Ok(vec![alone, beside])
 }
 
-fn five_steps() -> Value {
+/// Five steps that are computed.
+pub(super) fn five_steps() -> Value {
     let step = |step| {
         json!({"id": format!("step_{step}"), "type": "script", "uses": "compute",
                              "with": {"license_id": "${payload.license_id}", "step": step}})

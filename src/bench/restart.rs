@@ -2,16 +2,13 @@
 
 use super::Ground;
 use super::figures::Section;
-use super::server::Server;
+use super::server::{Server, start_runs};
 use crate::store::{pool, runs};
 use anyhow::ensure;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 
-/// Callers that start runs at the same time.
-const CALLERS: usize = 64;
 /// How often it is looked whether something is so.
 const LOOK: Duration = Duration::from_millis(5);
 /// What does not happen in this time never does.
@@ -26,9 +23,8 @@ pub(super) async fn section(ground: &Ground, in_flight: usize) -> anyhow::Result
     let definition = json!({"tasks": [{"id": "call", "type": "script", "uses": "slow"}]});
     let protocol = server.publish("In flight", definition).await?;
     ground.service.hold(true);
-    start_all(&server, protocol, in_flight).await?;
-    let mut connection = pool::connect(&ground.database.app_url)?;
-    let open = runs::open_of_protocol(&mut connection, protocol)?;
+    start_runs(&[Arc::clone(&server)], protocol, in_flight).await?;
+    let open = runs::open_of_protocol(&mut pool::connect(&ground.database.app_url)?, protocol)?;
     ensure!(open == in_flight as i64, "{open} of {in_flight} runs are in flight");
 
     let Ok(server) = Arc::try_unwrap(server).map_err(|_| ()) else { anyhow::bail!("nobody else calls") };
@@ -50,13 +46,8 @@ pub(super) async fn section(ground: &Ground, in_flight: usize) -> anyhow::Result
     let first = tokio::time::timeout(PATIENCE, first).await?;
     let server = starting.await??;
     let reopened = server.opened;
-    let done = async {
-        while runs::open_of_protocol(&mut connection, protocol)? > 0 {
-            tokio::time::sleep(LOOK * 10).await;
-        }
-        Ok::<_, anyhow::Error>(began.elapsed())
-    };
-    let done = tokio::time::timeout(PATIENCE, done).await??;
+    tokio::time::timeout(PATIENCE, ground.all_over(protocol)).await??;
+    let done = began.elapsed();
     tokio::task::block_in_place(|| server.stop())?;
 
     let mut section = Section::new("restart", format!("killed with {in_flight} runs in flight"));
@@ -65,21 +56,4 @@ pub(super) async fn section(ground: &Ground, in_flight: usize) -> anyhow::Result
     section.add_time("recovery_ms", "from that start to the first new step", first);
     section.add_time("recovered_ms", "until all of them were completed", done);
     Ok(section)
-}
-
-async fn start_all(server: &Arc<Server>, protocol: i64, runs: usize) -> anyhow::Result<()> {
-    let mut callers = JoinSet::new();
-    for caller in 0..CALLERS {
-        let server = Arc::clone(server);
-        callers.spawn(async move {
-            for number in (caller..runs).step_by(CALLERS) {
-                server.start_run(protocol, json!({"license_id": number})).await?;
-            }
-            Ok::<_, anyhow::Error>(())
-        });
-    }
-    while let Some(caller) = callers.join_next().await {
-        caller??;
-    }
-    Ok(())
 }

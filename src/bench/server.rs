@@ -10,8 +10,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
+/// Callers that start runs at the same time.
+const CALLERS: usize = 64;
 /// Whoever measures.
 const USER: &str = "bench";
 const PASSWORD: &str = "a password for one bench";
@@ -19,10 +23,12 @@ const PASSWORD: &str = "a password for one bench";
 const JUDGE: &str = "judge";
 const SCOPES: &str = "runs:read runs:write approvals:decide log:read protocols:write admin";
 
-/// How the program is started: on the private Postgres of a directory, with the settings of the bench and no others.
+/// How the program is started: in a directory, with the settings of the bench and no others.
 #[derive(Clone)]
 pub(super) struct Program {
     pub place: PathBuf,
+    /// None: the private Postgres of the directory.
+    pub database_url: Option<String>,
     /// What actions may call.
     pub service: SocketAddr,
 }
@@ -52,9 +58,28 @@ impl Program {
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HMS_ACT_DATA_DIR", &self.place).env("RUST_LOG", "error");
         command.env("HMS_ACT_ALLOW_HOSTS", self.service.to_string());
+        command.envs(self.database_url.iter().map(|url| ("DATABASE_URL", url)));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
         Ok(command)
     }
+}
+
+/// Starts runs from many callers at the same time, each at one of these servers, and returns when all are acknowledged.
+pub(super) async fn start_runs(servers: &[Arc<Server>], protocol: i64, runs: usize) -> anyhow::Result<()> {
+    let mut callers = JoinSet::new();
+    for (caller, server) in servers.iter().cycle().take(CALLERS).enumerate() {
+        let server = Arc::clone(server);
+        callers.spawn(async move {
+            for number in (caller..runs).step_by(CALLERS) {
+                server.start_run(protocol, serde_json::json!({"license_id": number})).await?;
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller??;
+    }
+    Ok(())
 }
 
 pub(super) struct Server {

@@ -387,6 +387,20 @@ pub fn ids(connection: &mut PgConnection, range: Range<i64>, limit: i64) -> Resu
         .load(connection)?)
 }
 
+/// Whether there is any run; there is none where there are no tables.
+pub fn any(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    #[derive(QueryableByName)]
+    struct Is {
+        #[diesel(sql_type = diesel::sql_types::Bool)]
+        it: bool,
+    }
+    let table = diesel::sql_query("SELECT to_regclass('public.runs') IS NOT NULL AS it");
+    if !table.get_result::<Is>(connection)?.it {
+        return Ok(false);
+    }
+    Ok(diesel::select(diesel::dsl::exists(runs::table.select(runs::run_id))).get_result(connection)?)
+}
+
 /// How many runs of a protocol are not over.
 pub fn open_of_protocol(connection: &mut PgConnection, protocol_id: i64) -> Result<i64, StoreError> {
     let open = runs::table.filter(runs::protocol_id.eq(protocol_id)).filter(runs::closed_at.is_null());
