@@ -22,8 +22,8 @@ test: setup-test
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo test --locked
 
-# Kills three instances, the database and the called service at random, freezes instances and cuts them off, 200 times in
-# all: `make chaos HMS_ACT_TEST_SEED=1` repeats one trial.
+# Kills three instances, the database and the called service at random, freezes instances and cuts them off, 200 times
+# in all: `make chaos HMS_ACT_TEST_SEED=1` repeats one trial.
 chaos: export HMS_ACT_TEST_HARMS := 200
 chaos: setup-test
 	cargo test --locked --test all -- chaos --nocapture

@@ -3,9 +3,9 @@
 //!
 //! It starts a private Postgres of its own in a temporary directory, with the settings that `serve` uses (fsync and
 //! synchronous_commit on), and removes it at the end; or it works on a given one, on a database without runs, and tells
-//! as not measured what only the machine of the server could tell. The engine is measured inside a whole app (sequencer,
-//! housekeeping and all) without HTTP; the rest on the program as its own process, as people meet it. A ratio survives
-//! a slow or noisy machine; a rate alone does not.
+//! as not measured what only the machine of the server could tell. The engine is measured inside a whole app
+//! (sequencer, housekeeping and all) without HTTP; the rest on the program as its own process, as people meet it. A
+//! ratio survives a slow or noisy machine; a rate alone does not.
 
 mod cost;
 mod engine;
@@ -140,7 +140,8 @@ impl Ground {
 /// Measures and prints.
 ///
 /// # Errors
-/// When the private Postgres does not start, a given one holds runs, a run does not complete, or an answer is not what it should be.
+/// When the private Postgres does not start, a given one holds runs, a run does not complete, or an answer is not what
+/// it should be.
 pub fn run(plan: &Plan) -> anyhow::Result<()> {
     let place = std::env::temp_dir().join(format!("hms-act-bench-{}", std::process::id()));
     std::fs::create_dir_all(&place).with_context(|| place.display().to_string())?;

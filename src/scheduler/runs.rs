@@ -26,7 +26,8 @@ const TAPE_KEPT: Duration = Duration::from_secs(60);
 pub struct RunCache {
     runs: Mutex<HashMap<RunId, Loaded>>,
     tapes: Mutex<HashMap<RunId, Tape>>,
-    /// Runs that a newer version of this program wrote, with what it wrote. Entries never change: they are not read again.
+    /// Runs that a newer version of this program wrote, with what it wrote. Entries never change: they are not read
+    /// again.
     newer: Mutex<HashMap<RunId, String>>,
     protocols: ProtocolCache,
 }

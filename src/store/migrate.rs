@@ -3,10 +3,10 @@
 //! The migrations are part of the program. (A new directory under `migrations/` is seen when this file is compiled.)
 //!
 //! **A migration only adds.** The instances of the version before run on while it is made, and after it until they are
-//! replaced one by one: what they insert must still fit, so a new column is nullable or has a default; what they read must
-//! still be there, so what nothing uses any more is dropped by the migration of the next version. A large table is locked
-//! for a moment at most: an index on one is made `CONCURRENTLY`, by a migration of its own whose `metadata.toml` says
-//! `run_in_transaction = false`. `tests/schema.rs` looks at every new one.
+//! replaced one by one: what they insert must still fit, so a new column is nullable or has a default; what they read
+//! must still be there, so what nothing uses any more is dropped by the migration of the next version. A large table is
+//! locked for a moment at most: an index on one is made `CONCURRENTLY`, by a migration of its own whose `metadata.toml`
+//! says `run_in_transaction = false`. `tests/schema.rs` looks at every new one.
 
 use super::bootstrap::OWNER;
 use super::error::StoreError;
@@ -40,8 +40,8 @@ impl From<diesel::result::Error> for MigrateError {
 /// Of two instances that start at once, the second waits and then finds nothing to do.
 pub fn run(owner_url: &str) -> Result<usize, MigrateError> {
     let mut connection = connect_as_owner(owner_url)?;
-    // The locks end with the connection. Every table belongs to the owner, which cannot log in. A migration that waits for
-    // a table behind a long question makes everybody else wait behind it: it gives up, and is run again later.
+    // The locks end with the connection. Every table belongs to the owner, which cannot log in. A migration that waits
+    // for a table behind a long question makes everybody else wait behind it: it gives up, and is run again later.
     connection.batch_execute(&format!(
         "SELECT pg_advisory_lock(hashtext('hms_act.migrate'));
          SET ROLE {OWNER};

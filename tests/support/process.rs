@@ -125,7 +125,8 @@ impl TestProcess {
         kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it runs");
     }
 
-    /// It goes on where it stood. Connections that were kept alive may have outlived their time: they are not used again.
+    /// It goes on where it stood. Connections that were kept alive may have outlived their time: they are not used
+    /// again.
     pub fn thaw(&mut self) {
         kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it runs");
         self.caller = Caller::new(self.caller.base_url(), None);

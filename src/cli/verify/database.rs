@@ -84,8 +84,8 @@ fn check_all(
     }
     if checked.newer > 0 {
         println!(
-            "{} runs were written by a newer version of this program: their entries are checked, what the pages show of \
-             them is not. Run `hms-act verify` of that version.",
+            "{} runs were written by a newer version of this program: their entries are checked, what the pages show \
+             of them is not. Run `hms-act verify` of that version.",
             checked.newer
         );
     }
