@@ -159,7 +159,7 @@ impl Work<'_> {
                 "entries": entries,
                 "sha256": sha256,
             });
-            Ok((id, Some(entry("log.archived", detail))))
+            Ok((id, Some(entry(archive::TOLD, detail))))
         })?;
         // What instances have in memory of them is out of date.
         notices::notify(owner)?;

@@ -6,15 +6,21 @@
 
 use super::Connection;
 use super::error::StoreError;
+use super::log::{COLUMNS, Row};
 use super::pool;
 use super::schema::{log_archives, runs};
 use super::tree::checking::Range;
+use crate::audit::chain::Stored;
 use crate::engine::ids::RunId;
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz};
+use std::collections::HashMap;
 use std::ops::Range as Span;
+
+/// The type of the entry that says which runs left.
+pub const TOLD: &str = "log.archived";
 
 /// Runs whose entries are removed in one transaction.
 const CHUNK: i64 = 5_000;
@@ -140,6 +146,27 @@ pub fn runs_of(connection: &mut PgConnection, archive: Option<i64>) -> Result<Ve
         query = query.filter(runs::archive_id.eq(archive));
     }
     Ok(query.load(connection)?)
+}
+
+/// Those of these runs that are in archives, with the number of their last entry.
+pub fn among(connection: &mut PgConnection, run_ids: &[i64]) -> Result<HashMap<i64, i64>, StoreError> {
+    let mut found = HashMap::new();
+    for ids in run_ids.chunks(10_000) {
+        let rows = runs::table.filter(runs::run_id.eq_any(ids).and(runs::archive_id.is_not_null()));
+        found.extend(rows.select((runs::run_id, runs::version)).load::<(i64, i64)>(connection)?);
+    }
+    Ok(found)
+}
+
+/// The entries of the log that say which runs left.
+pub fn told(connection: &mut PgConnection) -> Result<Vec<Stored>, StoreError> {
+    use super::schema::activity_log::dsl;
+    let rows: Vec<Row> = dsl::activity_log
+        .filter(dsl::run_id.eq(0).and(dsl::type_.eq(TOLD)))
+        .order((dsl::t, dsl::stream, dsl::seq))
+        .select(COLUMNS)
+        .load(connection)?;
+    Ok(rows.into_iter().map(Stored::from).collect())
 }
 
 /// Says of these runs that their entries are in the backup at `place`, and gives the archive's number. Within a

@@ -1,6 +1,6 @@
 //! The database: every chain entry by entry, every entry beside its place in the tree, every signed head.
 
-use super::archives::Archives;
+use super::archives;
 use super::tree::{Places, check_heads, check_memory};
 use super::{Findings, Progress, Trust, own_keys};
 use crate::app::database::Database;
@@ -38,7 +38,7 @@ fn check_all(
     run: Option<i64>,
     key: Option<VerifierKey>,
 ) -> anyhow::Result<u64> {
-    let mut checked = Checked { archived: Archives::read(&mut *pool.get()?)?, ..Checked::default() };
+    let mut checked = Checked::default();
     check_entries(pool, run, &mut checked)?;
     let connection = &mut *pool.get()?;
     if let Some(archive) = run.and_then(|run| archive::of_run(connection, RunId(run)).transpose()) {
@@ -52,7 +52,7 @@ fn check_all(
         checked.findings.add(&Finding { run_id, stream: 0, seq: 1, message });
     }
     if run.is_none() {
-        checked.archived.compare(&mut checked.findings);
+        archives::compare(connection, &mut checked.findings)?;
     }
     let origin = log_origin(config, connection)?;
     let known: Vec<VerifierKey> =
@@ -69,17 +69,17 @@ fn check_all(
     check_memory(connection, &config.data_dir, &keys, &mut checked.findings)?;
     // Of one run, what has no place in the tree yet; of all, what no head covers.
     let unsigned = match (run, &heads) {
-        (None, Some((size, ..))) => (checked.entries + checked.archived.removed).saturating_sub(*size),
+        (None, Some((size, ..))) => (checked.entries + checked.archived).saturating_sub(*size),
         _ => checked.unsigned,
     };
     println!(
         "{} entries in {} streams checked, {} broken. {} not signed yet.",
         checked.entries, checked.streams, checked.findings.count, unsigned
     );
-    if run.is_none() && checked.archived.removed > 0 {
+    if run.is_none() && checked.archived > 0 {
         println!(
             "{} entries are in archives, and have their places in the tree: `hms-act verify --archive PLACE` checks them.",
-            checked.archived.removed
+            checked.archived
         );
     }
     if checked.newer > 0 {
@@ -112,16 +112,15 @@ struct Checked {
     findings: Findings,
     /// Runs with a finding: what follows is unproven, and named once.
     broken: HashSet<(i64, i64)>,
-    /// Runs whose entries may be elsewhere.
-    archived: Archives,
+    /// Entries that are in archives instead.
+    archived: u64,
 }
 
 impl Checked {
-    /// Something that was signed and is not in the log.
-    fn add_missing(&mut self, finding: &Finding) {
-        if finding.stream != 0 || !self.archived.has(finding.run_id) {
-            self.add(finding);
-        }
+    /// What was signed and is not in the log: of whole runs, which may be elsewhere.
+    fn add_missing(&mut self, connection: &mut Connection, missing: Vec<Finding>) -> Result<(), StoreError> {
+        archives::unexplained(connection, missing)?.iter().for_each(|finding| self.add(finding));
+        Ok(())
     }
 
     fn add(&mut self, finding: &Finding) {
@@ -175,7 +174,7 @@ fn check_pages(
     let mut rows = Rows::default();
     let mut stream: Option<(i64, i64)> = None;
     for page in pages {
-        let entries = page?;
+        let (entries, mut missing) = (page?, Vec::new());
         places.read_to(connection, entries.last())?;
         for entry in &entries {
             let here = (entry.run_id, entry.stream);
@@ -185,8 +184,12 @@ fn check_pages(
             }
             checked.entries += 1;
             rows.pass(entry);
-            places.missing_before(entry).iter().for_each(|finding| checked.add_missing(finding));
-            checked.archived.pass(entry);
+            for finding in places.missing_before(entry) {
+                match (finding.run_id, finding.stream) == here {
+                    true => checked.add(&finding),
+                    false => missing.push(finding),
+                }
+            }
             if checked.broken.contains(&here) {
                 places.pass(entry);
                 continue;
@@ -197,13 +200,12 @@ fn check_pages(
                 checked.add(&finding);
             }
         }
+        checked.add_missing(connection, missing)?;
         places.settle(connection, false)?.iter().for_each(|finding| checked.add(finding));
         rows.compare(connection, checked)?;
         progress.at(checked.entries);
     }
-    for finding in places.rest(connection)? {
-        checked.add_missing(&finding);
-    }
+    places.rest(connection, &mut |connection, missing| checked.add_missing(connection, missing))?;
     checked.unsigned = places.unsigned();
     rows.finish(connection, run, checked)
 }
@@ -302,11 +304,12 @@ impl Rows {
             let ids = runs::ids(connection, next..end, PAGE)?;
             let Some(last) = ids.last() else { return Ok(()) };
             next = last.saturating_add(1);
-            // Those that began behind the walk have their entries.
-            for id in ids.into_iter().filter(|id| self.seen.binary_search(id).is_err()) {
-                if checked.archived.remove(id) {
-                    continue;
-                }
+            // Those that began behind the walk have their entries; others may have left.
+            let unseen: Vec<i64> =
+                ids.into_iter().filter(|id| self.seen.binary_search(id).is_err()).collect();
+            let away = archive::among(connection, &unseen)?;
+            checked.archived += away.values().map(|entries| *entries as u64).sum::<u64>();
+            for id in unseen.into_iter().filter(|id| !away.contains_key(id)) {
                 let problem = self.folded(connection, id, checked)?;
                 problem.iter().for_each(|finding| checked.add(finding));
             }

@@ -167,11 +167,17 @@ impl Places {
         Ok(findings)
     }
 
-    /// What was signed and stands nowhere in the log.
-    pub fn rest(&mut self, connection: &mut Connection) -> Result<Vec<Finding>, StoreError> {
-        let mut findings = self.settle(connection, true)?;
+    /// What was signed and stands nowhere in the log; `told` hears of it, some at a time.
+    pub fn rest(
+        &mut self,
+        connection: &mut Connection,
+        told: &mut dyn FnMut(&mut Connection, Vec<Finding>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let loose = self.settle(connection, true)?;
+        told(connection, loose)?;
         loop {
             let more = self.read_ranges(connection, None)?;
+            let mut findings = Vec::new();
             while let Some(range) = self.ranges.front() {
                 let key = self.next_of(range);
                 // The log may have grown behind the walk.
@@ -180,8 +186,9 @@ impl Places {
                 }
                 self.next_range();
             }
+            told(connection, findings)?;
             if !more {
-                return Ok(findings);
+                return Ok(());
             }
         }
     }
