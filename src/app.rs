@@ -104,7 +104,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let address = socket.local_addr()?;
     let base_url = config.public_url.as_ref().map_or(format!("http://{address}"), |_| config.base_url());
     let database = open_database(config).await?;
-    let pool = database.pool(POOL_SIZE)?;
+    let pool = database.serving_pool(POOL_SIZE)?;
     let mut connection = pool.get()?;
     let (key, keys) = publish_key(config, &mut connection)?;
     let origin = log_origin(config, &mut connection)?;

@@ -218,6 +218,8 @@ fn config(place: &Path, service: &Service, given: Option<&Given>) -> Config {
     Config {
         database_url: given.map(|given| given.url.clone()),
         owner_database_url: given.map(|given| given.owner_url.clone()),
+        pooled_database_url: None,
+        read_database_url: None,
         bind: ([127, 0, 0, 1], 0).into(),
         data_dir: place.to_owned(),
         public_url: None,

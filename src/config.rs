@@ -28,6 +28,10 @@ pub struct Config {
     pub database_url: Option<Secret>,
     /// The owner's login, which migrates. None: pending migrations stop the start.
     pub owner_database_url: Option<Secret>,
+    /// The same database through a pooler that lends a server connection for one transaction only. None: directly.
+    pub pooled_database_url: Option<Secret>,
+    /// A streaming replica of the same database, for what reads much. None: all is read where it is written.
+    pub read_database_url: Option<Secret>,
     pub bind: SocketAddr,
     pub data_dir: PathBuf,
     /// Where browsers and services reach this instance, without a trailing slash. None: nobody said.
@@ -176,6 +180,16 @@ impl Config {
                 &file.owner_database_url,
                 &file.owner_database_url_file,
             )?,
+            pooled_database_url: sources.further_database_url(
+                "HMS_ACT_POOLED_DATABASE_URL",
+                &file.pooled_database_url,
+                &file.pooled_database_url_file,
+            )?,
+            read_database_url: sources.further_database_url(
+                "HMS_ACT_READ_DATABASE_URL",
+                &file.read_database_url,
+                &file.read_database_url_file,
+            )?,
             bind: parse_bind(bind.as_deref().unwrap_or(DEFAULT_BIND))?,
             data_dir: PathBuf::from(data_dir.as_deref().unwrap_or(DEFAULT_DATA_DIR)),
             public_url: public_url.as_deref().map(parse_public_url).transpose()?,
@@ -210,6 +224,10 @@ struct FileValues {
     database_url_file: Option<String>,
     owner_database_url: Option<String>,
     owner_database_url_file: Option<String>,
+    pooled_database_url: Option<String>,
+    pooled_database_url_file: Option<String>,
+    read_database_url: Option<String>,
+    read_database_url_file: Option<String>,
     bind: Option<String>,
     data_dir: Option<String>,
     public_url: Option<String>,
@@ -300,6 +318,24 @@ impl Sources<'_> {
                 "is not a Postgres address such as postgres://user:password@host/database",
             )),
             Some(_) | None => Ok(secret),
+        }
+    }
+
+    /// Another way to the database that `DATABASE_URL` names.
+    fn further_database_url(
+        &self,
+        variable: &str,
+        in_file: &Option<String>,
+        path_in_file: &Option<String>,
+    ) -> Result<Option<Secret>, ConfigError> {
+        let url = self.database_url(variable, in_file, path_in_file)?;
+        let file = &self.file;
+        let direct = self.secret("DATABASE_URL", &file.database_url, &file.database_url_file)?;
+        match url {
+            Some(_) if direct.is_none() => {
+                Err(wrong(variable, "needs DATABASE_URL: the direct way to the same database"))
+            }
+            url => Ok(url),
         }
     }
 

@@ -31,6 +31,7 @@ mod migration_of_runs;
 mod openapi;
 mod outage;
 mod overrides;
+mod pooler;
 mod redaction;
 mod rerun;
 mod returns;

@@ -96,7 +96,7 @@ fn app_cannot_take_the_guards_away() {
     }
     // Of what it cannot grant Postgres only warns.
     let _ = app.batch_execute("GRANT ALL ON activity_log TO hms_act");
-    assert_eq!(migrate::app_role_cannot_alter_log(&mut app), Ok(()));
+    assert_eq!(migrate::app_role_cannot_alter_log(&mut app, "DATABASE_URL"), Ok(()));
 }
 
 #[test]
@@ -148,8 +148,9 @@ fn every_table_belongs_to_the_owner_that_cannot_log_in() {
 #[test]
 fn check_at_start_accepts_the_app_and_refuses_the_owner() {
     let database = TestDatabase::new();
-    assert_eq!(migrate::app_role_cannot_alter_log(&mut database.connect()), Ok(()));
-    let refused = migrate::app_role_cannot_alter_log(&mut database.connect_as_owner()).unwrap_err();
+    assert_eq!(migrate::app_role_cannot_alter_log(&mut database.connect(), "DATABASE_URL"), Ok(()));
+    let refused =
+        migrate::app_role_cannot_alter_log(&mut database.connect_as_owner(), "DATABASE_URL").unwrap_err();
     assert!(refused.contains("is a member of hms_act_owner"), "{refused}");
     assert!(refused.contains("owns the database"), "{refused}");
 }
@@ -161,7 +162,7 @@ fn check_at_start_sees_a_right_on_a_single_partition() {
     owner
         .batch_execute("SET ROLE hms_act_owner; GRANT UPDATE (actor) ON activity_log_0 TO hms_act_app")
         .unwrap();
-    let refused = migrate::app_role_cannot_alter_log(&mut database.connect()).unwrap_err();
+    let refused = migrate::app_role_cannot_alter_log(&mut database.connect(), "DATABASE_URL").unwrap_err();
     assert!(refused.contains("may change or empty activity_log_0"), "{refused}");
 }
 

@@ -247,7 +247,7 @@ fn migrations_go_down_and_up_again() {
     assert_eq!(migrate::run(&database.owner_url()).expect("up"), down.len());
     assert_eq!(migrate::run(&database.owner_url()).expect("nothing to do"), 0);
     assert_eq!(lines(&mut owner, tables), before);
-    assert_eq!(migrate::app_role_cannot_alter_log(&mut database.connect()), Ok(()));
+    assert_eq!(migrate::app_role_cannot_alter_log(&mut database.connect(), "DATABASE_URL"), Ok(()));
 }
 
 #[test]

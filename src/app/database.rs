@@ -1,14 +1,16 @@
 //! The database as the program needs it: private or given, with its roles, migrated, and safe to write to.
 
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::store::bootstrap::{self, AppLogin};
 use crate::store::embedded::Cluster;
-use crate::store::{Pool, migrate, pool};
+use crate::store::{Pool, migrate, pool, pooler};
 use anyhow::{Context, bail};
 
 pub struct Database {
     /// The app's own login.
     pub app_url: String,
+    /// The same database through a pooler.
+    pooled_url: Option<String>,
     cluster: Option<Cluster>,
 }
 
@@ -20,10 +22,10 @@ impl Database {
     /// One line that says what to do.
     pub fn open(config: &Config) -> anyhow::Result<Database> {
         let database = match &config.database_url {
-            Some(url) => Database { app_url: url.expose().to_owned(), cluster: None },
+            Some(url) => Database::given(config, url),
             None => {
                 let cluster = Cluster::start(&config.data_dir)?;
-                Database { app_url: cluster.app_url(), cluster: Some(cluster) }
+                Database { app_url: cluster.app_url(), pooled_url: None, cluster: Some(cluster) }
             }
         };
         match database.owner_url(config) {
@@ -48,9 +50,14 @@ impl Database {
                 "the database is of a newer version of this program; what that version wrote is left to it"
             );
         }
-        migrate::app_role_cannot_alter_log(&mut pool::connect(&database.app_url)?)
+        migrate::app_role_cannot_alter_log(&mut pool::connect(&database.app_url)?, pool::APP_VARIABLE)
             .map_err(anyhow::Error::msg)?;
         Ok(database)
+    }
+
+    fn given(config: &Config, url: &Secret) -> Database {
+        let pooled_url = config.pooled_database_url.as_ref().map(|url| url.expose().to_owned());
+        Database { app_url: url.expose().to_owned(), pooled_url, cluster: None }
     }
 
     /// The private server, if it is one.
@@ -83,7 +90,7 @@ impl Database {
             database.close()?;
             return Ok(0);
         };
-        let database = Database { app_url: url.expose().to_owned(), cluster: None };
+        let database = Database::given(config, url);
         let owner_url = database.owner_url(config).context(
             "HMS_ACT_OWNER_DATABASE_URL: not set. Migrating needs a login that may create roles and tables",
         )?;
@@ -99,10 +106,30 @@ impl Database {
         Ok(migrate::newer(url.expose())? > 0)
     }
 
+    /// Connections for a command, directly.
+    ///
     /// # Errors
     /// One line when the database cannot be reached.
     pub fn pool(&self, size: u32) -> anyhow::Result<Pool> {
         Ok(pool::pool(&self.app_url, size)?)
+    }
+
+    /// Connections for pages, calls and background readers: through the pooler, if there is one. Blocks.
+    ///
+    /// # Errors
+    /// One line when the database cannot be reached, or the pooler leads to another one.
+    pub fn serving_pool(&self, size: u32) -> anyhow::Result<Pool> {
+        let Some(pooled_url) = &self.pooled_url else { return self.pool(size) };
+        let pool = pool::pooled(pooled_url, size)?;
+        let mut pooled = pool.get()?;
+        pooler::leads_to_same(&mut pool::connect(&self.app_url)?, &mut pooled)?;
+        migrate::app_role_cannot_alter_log(&mut pooled, pool::POOLED_VARIABLE).map_err(anyhow::Error::msg)?;
+        let lacking = pooler::lacking(&mut pooled)?;
+        if !lacking.is_empty() {
+            tracing::warn!("{}", pooler::advice(&lacking));
+        }
+        drop(pooled);
+        Ok(pool)
     }
 
     /// Stops the private server, unless another instance uses it.

@@ -10,7 +10,7 @@ use crate::cli::verify::own_keys_of;
 use crate::config::Config;
 use crate::scheduler::sequencer::{MEMORY, extends, last_signed};
 use crate::store::health::{self, Health};
-use crate::store::{Connection, migrate, pool, tree};
+use crate::store::{Connection, migrate, pool, pooler, tree};
 use chrono::Utc;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -95,9 +95,12 @@ fn examine_all(config: &Config, url: &str, report: &mut Report) -> anyhow::Resul
         "no newer version of this program has been at work here",
         &format!("{newer} migration(s) are of a newer version: replace what still runs of this one"),
     );
-    match migrate::app_role_cannot_alter_log(&mut connection) {
+    match migrate::app_role_cannot_alter_log(&mut connection, pool::APP_VARIABLE) {
         Ok(()) => report.well("the app's login can add to the log and not change it"),
         Err(error) => report.wrong(&error),
+    }
+    if let Some(pooled) = &config.pooled_database_url {
+        through_pooler(&mut connection, pooled.expose(), report);
     }
     disk(&config.data_dir, report);
     if pending.is_empty() {
@@ -113,6 +116,29 @@ fn examine_all(config: &Config, url: &str, report: &mut Report) -> anyhow::Resul
         }
     }
     Ok(())
+}
+
+fn through_pooler(direct: &mut Connection, pooled_url: &str, report: &mut Report) {
+    let mut pooled = match pool::connect_pooled(pooled_url) {
+        Ok(pooled) => pooled,
+        Err(error) => return report.wrong(&error.to_string()),
+    };
+    match pooler::leads_to_same(direct, &mut pooled) {
+        Ok(()) => report.well("the pooler leads to the same database"),
+        Err(error) => report.wrong(&error.to_string()),
+    }
+    match migrate::app_role_cannot_alter_log(&mut pooled, pool::POOLED_VARIABLE) {
+        Ok(()) => report.well("the login behind the pooler can add to the log and not change it"),
+        Err(error) => report.wrong(&error),
+    }
+    match pooler::lacking(&mut pooled) {
+        Ok(lacking) => report.prefer(
+            lacking.is_empty(),
+            "sessions behind the pooler have their limits",
+            &pooler::advice(&lacking),
+        ),
+        Err(error) => report.wrong(&error.to_string()),
+    }
 }
 
 fn server(health: &Health, report: &mut Report) {

@@ -61,6 +61,10 @@ fn every_wrong_value_is_one_line_that_names_its_variable() {
     let wrong = [
         ("DATABASE_URL", "mysql://hms"),
         ("HMS_ACT_OWNER_DATABASE_URL", "nonsense"),
+        ("HMS_ACT_POOLED_DATABASE_URL", "nonsense"),
+        // Without a direct way to the same database.
+        ("HMS_ACT_POOLED_DATABASE_URL", "postgres://u@pooler/d"),
+        ("HMS_ACT_READ_DATABASE_URL", "postgres://u@replica/d"),
         ("HMS_ACT_BIND", "8080"),
         ("HMS_ACT_PUBLIC_URL", "act.example.gov"),
         ("HMS_ACT_PUBLIC_URL", "https://act.example.gov/sub"),
@@ -97,6 +101,14 @@ fn secret_comes_from_a_file_without_its_line_end() {
     let config = load(&[("DATABASE_URL_FILE", name)], "").expect("right");
     std::fs::remove_file(&path).expect("it was written");
     assert_eq!(config.database_url, Some(Secret::new("postgres://u:p@h/d")));
+}
+
+#[test]
+fn further_ways_to_the_database_come_from_any_source() {
+    let file = "database_url = \"postgres://h/d\"\nread_database_url = \"postgres://replica/d\"";
+    let config = load(&[("HMS_ACT_POOLED_DATABASE_URL", "postgres://pooler/d")], file).expect("right");
+    assert_eq!(config.pooled_database_url, Some(Secret::new("postgres://pooler/d")));
+    assert_eq!(config.read_database_url, Some(Secret::new("postgres://replica/d")));
 }
 
 #[test]

@@ -5,11 +5,11 @@
 
 use super::conninfo::{Conninfo, InvalidConninfo};
 use super::error::StoreError;
-use super::pool::{OWNER_VARIABLE, connect_as_owner};
+use super::pool::{LOGIN_SETTINGS, OWNER_VARIABLE, connect_as_owner};
 use diesel::connection::SimpleConnection;
 use diesel::result::Error;
 use diesel::sql_types::{Bool, Text};
-use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, sql_query};
+use diesel::{Connection, OptionalExtension, PgConnection, QueryableByName, RunQueryDsl, sql_query};
 
 /// Owns every table; cannot log in.
 pub const OWNER: &str = "hms_act_owner";
@@ -143,6 +143,41 @@ fn make_login(connection: &mut PgConnection, login: &AppLogin) -> Result<(), Sto
         let query = sql_query("SELECT pg_has_role($1, $2, 'USAGE') AS yes");
         if !query.bind::<Text, _>(&login.name).bind::<Text, _>(role).get_result::<Answer>(connection)?.yes {
             connection.batch_execute(&format!("GRANT {role} TO {name}"))?;
+        }
+    }
+    // A login that somebody else made may be out of reach; the doctor says what it lacks.
+    let set = connection.transaction(|connection| set_for_login(connection, &login.name));
+    match set {
+        Err(StoreError::Database(error)) if is_refused(&error) => Ok(()),
+        set => set,
+    }
+}
+
+/// What every session of the app's login has in this database, also where no session can be told anything because a
+/// pooler lends it out. What somebody set otherwise stays.
+fn set_for_login(connection: &mut PgConnection, login: &str) -> Result<(), StoreError> {
+    #[derive(QueryableByName)]
+    struct Missing {
+        #[diesel(sql_type = Text)]
+        statement: String,
+    }
+    for (name, value) in LOGIN_SETTINGS {
+        let query = sql_query(
+            "SELECT format('ALTER ROLE %I IN DATABASE %I SET %I = %L', $1, current_database(), $2, $3) AS statement
+             WHERE NOT EXISTS (
+                SELECT FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+                    JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) AS c
+                WHERE r.rolname = $1 AND d.datname = current_database()
+                    AND lower(split_part(c, '=', 1)) = lower($2))",
+        );
+        let missing: Option<Missing> = query
+            .bind::<Text, _>(login)
+            .bind::<Text, _>(name)
+            .bind::<Text, _>(value)
+            .get_result(connection)
+            .optional()?;
+        if let Some(missing) = missing {
+            connection.batch_execute(&missing.statement)?;
         }
     }
     Ok(())

@@ -133,9 +133,9 @@ const TOO_MUCH: &str = "
     UNION ALL SELECT format('may change or empty %s', id::regclass) FROM log
         WHERE has_table_privilege(id, 'UPDATE, DELETE, TRUNCATE, TRIGGER') OR has_any_column_privilege(id, 'UPDATE')";
 
-/// Whether the connection's login can only add to the log. The error names everything that it could do beyond, in one
-/// line. Asked at every start.
-pub fn app_role_cannot_alter_log(connection: &mut PgConnection) -> Result<(), String> {
+/// Whether the login of the connection, which the setting `variable` names, can only add to the log. The error names
+/// everything that it could do beyond, in one line. Asked at every start.
+pub fn app_role_cannot_alter_log(connection: &mut PgConnection, variable: &str) -> Result<(), String> {
     #[derive(QueryableByName)]
     struct TooMuch {
         #[diesel(sql_type = Text)]
@@ -148,7 +148,7 @@ pub fn app_role_cannot_alter_log(connection: &mut PgConnection) -> Result<(), St
     }
     let reasons: Vec<String> = found.into_iter().map(|row| row.reason).collect();
     Err(format!(
-        "the login of DATABASE_URL could alter the activity log, because it {}: use a login that is only a member \
+        "the login of {variable} could alter the activity log, because it {}: use a login that is only a member \
          of hms_act_app (hms-act migrate makes one)",
         reasons.join(", ")
     ))

@@ -23,6 +23,7 @@ pub mod migrate;
 pub mod notices;
 pub mod overrides;
 pub mod pool;
+pub mod pooler;
 pub mod protocols;
 pub mod raw_log;
 pub mod redactions;

@@ -4,7 +4,7 @@
 
 use super::conninfo::Conninfo;
 use super::error::StoreError;
-use diesel::connection::SimpleConnection;
+use diesel::connection::{CacheSize, SimpleConnection};
 use diesel::r2d2::{self, ConnectionManager, CustomizeConnection, HandleError};
 use diesel::{Connection, PgConnection};
 use std::time::Duration;
@@ -12,9 +12,11 @@ use std::time::Duration;
 pub type Pool = r2d2::Pool<ConnectionManager<PgConnection>>;
 
 /// The setting that holds the app's connection string.
-pub(super) const APP_VARIABLE: &str = "DATABASE_URL";
+pub const APP_VARIABLE: &str = "DATABASE_URL";
 /// The setting that holds the connection string of the login that migrates.
 pub(super) const OWNER_VARIABLE: &str = "HMS_ACT_OWNER_DATABASE_URL";
+/// The setting that holds the connection string of a pooler.
+pub const POOLED_VARIABLE: &str = "HMS_ACT_POOLED_DATABASE_URL";
 
 /// How long a caller waits for a free connection before it is told that the database is busy.
 const WAIT: Duration = Duration::from_secs(5);
@@ -37,16 +39,39 @@ const SESSION_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '3s'; 
 /// A statement for a page or a call takes milliseconds; half a minute means that something is wrong.
 const STATEMENT_LIMIT: &str = "SET statement_timeout = '30s'";
 
+/// Of the login itself ([`LOGIN_SETTINGS`]).
+const NO_STATEMENT_LIMIT: &str = "SET statement_timeout = 0";
+
+/// The same for the app's login as such: behind a pooler a session is nobody's, and none of it may be set there. A
+/// connection of our own that needs another value sets it.
+pub(super) const LOGIN_SETTINGS: [(&str, &str); 3] =
+    [("idle_in_transaction_session_timeout", "3s"), ("statement_timeout", "30s"), ("TimeZone", "UTC")];
+
 /// A pool of `size` connections as the app's login, all open when it returns: a wrong address is told at start, and
 /// no connection is being made in the background when a short command ends (the TLS library does not survive that).
 pub fn pool(app_url: &str, size: u32) -> Result<Pool, StoreError> {
-    let conninfo = parse(APP_VARIABLE, app_url)?;
-    open(APP_VARIABLE, &conninfo)?;
+    build(APP_VARIABLE, app_url, size, Box::new(Settings))
+}
+
+/// The same through a pooler that lends a server connection for one transaction only: nothing is prepared and nothing is
+/// set there, for the next statement may run in another session.
+pub fn pooled(pooled_url: &str, size: u32) -> Result<Pool, StoreError> {
+    build(POOLED_VARIABLE, pooled_url, size, Box::new(NothingPrepared))
+}
+
+fn build(
+    variable: &str,
+    url: &str,
+    size: u32,
+    customizer: Box<dyn CustomizeConnection<PgConnection, r2d2::Error>>,
+) -> Result<Pool, StoreError> {
+    let conninfo = parse(variable, url)?;
+    open(variable, &conninfo)?;
     let manager = ConnectionManager::new(conninfo.with_defaults(&CLIENT_SETTINGS));
     let pool = r2d2::Pool::builder()
         .max_size(size)
         .connection_timeout(WAIT)
-        .connection_customizer(Box::new(Settings))
+        .connection_customizer(customizer)
         .error_handler(Box::new(OneLine))
         .build(manager)?;
     Ok(pool)
@@ -56,7 +81,14 @@ pub fn pool(app_url: &str, size: u32) -> Result<Pool, StoreError> {
 /// and long exports.
 pub fn connect(app_url: &str) -> Result<PgConnection, StoreError> {
     let mut connection = open(APP_VARIABLE, &parse(APP_VARIABLE, app_url)?)?;
-    connection.batch_execute(SESSION_SETTINGS)?;
+    connection.batch_execute(&format!("{SESSION_SETTINGS}; {NO_STATEMENT_LIMIT}"))?;
+    Ok(connection)
+}
+
+/// One connection through the pooler.
+pub fn connect_pooled(pooled_url: &str) -> Result<PgConnection, StoreError> {
+    let mut connection = open(POOLED_VARIABLE, &parse(POOLED_VARIABLE, pooled_url)?)?;
+    connection.set_prepared_statement_cache_size(CacheSize::Disabled);
     Ok(connection)
 }
 
@@ -95,5 +127,15 @@ impl CustomizeConnection<PgConnection, r2d2::Error> for Settings {
     fn on_acquire(&self, connection: &mut PgConnection) -> Result<(), r2d2::Error> {
         let settings = format!("{SESSION_SETTINGS}; {STATEMENT_LIMIT}");
         connection.batch_execute(&settings).map_err(r2d2::Error::QueryError)
+    }
+}
+
+#[derive(Debug)]
+struct NothingPrepared;
+
+impl CustomizeConnection<PgConnection, r2d2::Error> for NothingPrepared {
+    fn on_acquire(&self, connection: &mut PgConnection) -> Result<(), r2d2::Error> {
+        connection.set_prepared_statement_cache_size(CacheSize::Disabled);
+        Ok(())
     }
 }

@@ -40,6 +40,18 @@ impl Link {
         Link { address, user: setting("user"), database, flows }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
     /// The same database on this way.
     pub fn url(&self) -> String {
         format!("postgres://{}@{}/{}", self.user, self.address, self.database)

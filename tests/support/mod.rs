@@ -7,6 +7,7 @@ pub mod client;
 pub mod gate;
 pub mod link;
 pub mod outside;
+pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod server;

@@ -93,7 +93,13 @@ pub struct TestProcess {
 impl TestProcess {
     /// Returns once it says that it is open.
     pub fn start(setup: &Setup) -> TestProcess {
+        TestProcess::start_with(setup, &[])
+    }
+
+    /// The same with further settings.
+    pub fn start_with(setup: &Setup, settings: &[(&str, &str)]) -> TestProcess {
         let mut command = setup.command();
+        command.envs(settings.iter().copied());
         command.args(["serve", "--bind", "127.0.0.1:0"]);
         if setup.demo {
             command.arg("--demo");
@@ -191,7 +197,7 @@ impl Drop for TestProcess {
 }
 
 /// Kills the server also when this test run is itself killed.
-fn watch(child: &Child) -> Child {
+pub(super) fn watch(child: &Child) -> Child {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", WATCHDOG, "sh"]).arg(child.id().to_string()).current_dir("/").process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -59,6 +59,11 @@ impl TestServer {
         TestServer::start_as(database, scratch, |_| {}).await
     }
 
+    /// On a database that somebody looks at already.
+    pub async fn start_before(database: TestDatabase, change: impl FnOnce(&mut Config)) -> TestServer {
+        TestServer::start_as(database, ScratchDir::new(), change).await
+    }
+
     async fn start_as(
         database: TestDatabase,
         scratch: ScratchDir,
@@ -68,6 +73,8 @@ impl TestServer {
         let mut config = Config {
             database_url: Some(Secret::new(database.url())),
             owner_database_url: Some(Secret::new(database.owner_url())),
+            pooled_database_url: None,
+            read_database_url: None,
             bind: "127.0.0.1:0".parse().expect("an address"),
             data_dir: scratch.path().to_owned(),
             public_url: None,
