@@ -110,6 +110,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let origin = log_origin(config, &mut connection)?;
     let callbacks = Arc::new(Callbacks::open(&mut connection, base_url.clone())?);
     let membership = Membership::join(&mut connection, &config.data_dir)?;
+    let replica = Database::replica(config, &mut connection, &membership)?;
     let agency_log = Arc::new(AgencyLog::new(pool.clone(), origin.clone(), membership.number()));
     let backup = backup::continuous(config, &pool, &origin)?;
     let demo_agency = demo_mode::open_agency(config).await?;
@@ -152,6 +153,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let site = Site {
         scheduler: scheduler.clone(),
         pool: pool.clone(),
+        replica,
         agency: Arc::clone(&agency_log),
         guard: guard.clone(),
         programs: programs.clone(),

@@ -33,6 +33,7 @@ mod outage;
 mod overrides;
 mod pooler;
 mod redaction;
+mod replica;
 mod rerun;
 mod returns;
 mod rolling_upgrade;

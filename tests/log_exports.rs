@@ -238,7 +238,7 @@ fn statement_that_takes_too_long_is_told_from_one_that_is_wrong() {
 }
 
 /// An entry of run 0 with these words in every column that holds words.
-fn insert(connection: &mut PgConnection, seq: i64, words: &str, detail: Value) -> Vec<u8> {
+pub fn insert(connection: &mut PgConnection, seq: i64, words: &str, detail: Value) -> Vec<u8> {
     let sealed = seal(&Draft {
         origin: "test.invalid/log",
         run_id: 0,

@@ -1,10 +1,13 @@
 //! The database as the program needs it: private or given, with its roles, migrated, and safe to write to.
 
 use crate::config::{Config, Secret};
+use crate::scheduler::membership::Membership;
 use crate::store::bootstrap::{self, AppLogin};
 use crate::store::embedded::Cluster;
-use crate::store::{Pool, migrate, pool, pooler};
+use crate::store::replica::Replica;
+use crate::store::{Connection, Pool, migrate, pool, pooler};
 use anyhow::{Context, bail};
+use std::sync::Arc;
 
 pub struct Database {
     /// The app's own login.
@@ -130,6 +133,19 @@ impl Database {
         }
         drop(pooled);
         Ok(pool)
+    }
+
+    /// The replica of this instance's database, if there is one. Blocks.
+    ///
+    /// # Errors
+    /// One line when it is no standby, or one of another database.
+    pub fn replica(
+        config: &Config,
+        primary: &mut Connection,
+        membership: &Membership,
+    ) -> anyhow::Result<Option<Arc<Replica>>> {
+        let Some(url) = &config.read_database_url else { return Ok(None) };
+        Ok(Some(Arc::new(Replica::open(url.expose(), primary, Arc::clone(&membership.id))?)))
     }
 
     /// Stops the private server, unless another instance uses it.

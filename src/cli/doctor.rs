@@ -9,7 +9,9 @@ use crate::auth::log_keys::LogKeys;
 use crate::cli::verify::own_keys_of;
 use crate::config::Config;
 use crate::scheduler::sequencer::{MEMORY, extends, last_signed};
+use crate::store::error::StoreError;
 use crate::store::health::{self, Health};
+use crate::store::replica::{self, Identity, Standing};
 use crate::store::{Connection, migrate, pool, pooler, tree};
 use chrono::Utc;
 use std::fs;
@@ -26,6 +28,8 @@ const CLOCKS: f64 = 2.0;
 const SIGNED_IN: f64 = 60.0;
 /// Seconds that nobody's transaction should take.
 const LONG_TRANSACTION: f64 = 600.0;
+/// Seconds that a replica may be behind.
+const BEHIND: f64 = 5.0;
 /// Rows below which it is not worth talking about dead ones.
 const MANY_DEAD: i64 = 100_000;
 /// Half of what the server bears.
@@ -102,6 +106,11 @@ fn examine_all(config: &Config, url: &str, report: &mut Report) -> anyhow::Resul
     if let Some(pooled) = &config.pooled_database_url {
         through_pooler(&mut connection, pooled.expose(), report);
     }
+    if let Some(read) = &config.read_database_url
+        && let Err(error) = on_replica(&mut connection, read.expose(), report)
+    {
+        report.wrong(&error.to_string());
+    }
     disk(&config.data_dir, report);
     if pending.is_empty() {
         let health = health::read(&mut connection)?;
@@ -139,6 +148,29 @@ fn through_pooler(direct: &mut Connection, pooled_url: &str, report: &mut Report
         ),
         Err(error) => report.wrong(&error.to_string()),
     }
+}
+
+fn on_replica(primary: &mut Connection, read_url: &str, report: &mut Report) -> Result<(), StoreError> {
+    let mut replica = pool::connect_to_replica(read_url)?;
+    Identity::of(primary)?.check(&mut replica)?;
+    report.well("the replica is a standby of this database");
+    let Standing { behind, seconds, has_feedback } = replica::standing(primary, &mut replica)?;
+    report.prefer(
+        seconds.is_none_or(|seconds| seconds < BEHIND),
+        &format!("the replica has caught up ({behind} bytes are on their way)"),
+        &format!(
+            "the replica is {behind} bytes behind, its last change is {:.0} s old: the primary is read in its place until \
+             it has caught up",
+            seconds.unwrap_or_default()
+        ),
+    );
+    report.prefer(
+        has_feedback,
+        "the primary keeps what is being read on the replica",
+        "hot_standby_feedback is off on the replica: vacuuming on the primary breaks off readings there, which the \
+         primary then does. Switch it on",
+    );
+    Ok(())
 }
 
 fn server(health: &Health, report: &mut Report) {

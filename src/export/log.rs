@@ -10,6 +10,7 @@ use crate::store::error::StoreError;
 use crate::store::log_search::{
     Exported, LogFilter, LogOrder, LogPosition, Walk, fetch_long_leaves, prepare_for_export,
 };
+use crate::store::replica::{Mark, Replica};
 use crate::store::{Connection, pool};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub struct Order {
 /// Where the pages come from.
 pub struct Source {
     pub database_url: String,
+    /// A replica that is read as long as it will do, and what it must show.
+    pub replica: Option<(Arc<Replica>, Mark)>,
     /// How many may read at once.
     pub turns: Arc<Semaphore>,
     /// True once the app stops.
@@ -183,13 +186,15 @@ enum Taken {
 
 impl Reader {
     fn read(&mut self, filter: &LogFilter, after: Option<LogPosition>) -> Result<(), StoreError> {
-        let mut walk = Walk::begin(self.connection()?, filter, LogOrder::OldestFirst, after)?;
+        let begin =
+            |connection: &mut Connection| Walk::begin(connection, filter, LogOrder::OldestFirst, after);
+        let mut walk = self.ask(begin)?;
         let mut pages = 0;
         while !walk.is_over() {
             if *self.source.stopping.borrow() {
                 return Err(StoreError::Connection("the app is stopping".to_owned()));
             }
-            let page = walk.exported(self.connection()?, PAGE)?;
+            let page = self.ask(|connection| walk.exported(connection, PAGE))?;
             if self.pass_on(page)? == Taken::Gone || self.pages.is_closed() {
                 return Ok(());
             }
@@ -221,7 +226,7 @@ impl Reader {
 
     fn complete_and_hand_over(&mut self, mut part: Vec<Exported>) -> Result<Taken, StoreError> {
         if part.iter().any(|entry| entry.leaf.is_none()) {
-            fetch_long_leaves(self.connection()?, &mut part)?;
+            self.ask(|connection| fetch_long_leaves(connection, &mut part))?;
         }
         self.hand_over(part)
     }
@@ -241,6 +246,37 @@ impl Reader {
         Ok(Taken::Yes)
     }
 
+    /// Asks the database. What a replica breaks off or cannot answer any more is asked of the primary: entries never
+    /// change, so the file goes on there where it stood.
+    fn ask<T>(
+        &mut self,
+        mut question: impl FnMut(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match question(self.connection()?) {
+            Err(error) if let Some((replica, _)) = self.source.replica.take() => {
+                replica.failed(&error);
+                self.lease = None;
+                question(self.connection()?)
+            }
+            answer => answer,
+        }
+    }
+
+    /// A new connection: to the replica, as long as it will do.
+    fn connect(&mut self) -> Result<Connection, StoreError> {
+        if let Some((replica, mark)) = &self.source.replica {
+            match replica.connection_of_its_own(mark) {
+                Ok(connection) => {
+                    replica.served();
+                    return Ok(connection);
+                }
+                Err(error) => replica.failed(&error),
+            }
+            self.source.replica = None;
+        }
+        pool::connect(&self.source.database_url)
+    }
+
     /// The connection; when it was given back, another one as soon as there is a turn.
     fn connection(&mut self) -> Result<&mut Connection, StoreError> {
         let lease = match self.lease.take() {
@@ -248,7 +284,7 @@ impl Reader {
             None => {
                 let turn = self.runtime.block_on(Arc::clone(&self.source.turns).acquire_owned());
                 let turn = turn.map_err(|_| StoreError::Connection("the app is closing".to_owned()))?;
-                let mut connection = pool::connect(&self.source.database_url)?;
+                let mut connection = self.connect()?;
                 prepare_for_export(&mut connection)?;
                 Lease { connection, _turn: turn }
             }

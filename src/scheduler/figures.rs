@@ -25,6 +25,8 @@ const SEALED: &str = "hms_act_log_sealed_entries";
 const UNSEALED: &str = "hms_act_log_unsealed_seconds";
 const BEHIND: &str = "hms_act_backup_behind_seconds";
 const BACKED_UP: &str = "hms_act_backup_entries";
+const REPLICA_READS: &str = "hms_act_replica_reads_total";
+const REPLICA_FALLBACKS: &str = "hms_act_replica_fallbacks_total";
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -45,7 +47,7 @@ const COMMANDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0]
 const FAST: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const SLOW: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0];
 
-const ALL: [Figure; 16] = [
+const ALL: [Figure; 18] = [
     figure(RUNS_STARTED, Kind::Counter, Unit::Count, "Runs started, once their first entry is committed."),
     figure(RUNS_CLOSED, Kind::Counter, Unit::Count, "Runs that ended, by the status that they ended in."),
     figure(ENTRIES, Kind::Counter, Unit::Count, "Entries of runs written into the activity log."),
@@ -97,6 +99,13 @@ const ALL: [Figure; 16] = [
         Unit::Seconds,
         "For how long the backup has lacked signed entries; 0 while all is well or another instance makes it.",
     ),
+    figure(REPLICA_READS, Kind::Counter, Unit::Count, "Readings that the replica answered."),
+    figure(
+        REPLICA_FALLBACKS,
+        Kind::Counter,
+        Unit::Count,
+        "Readings that were meant for the replica and that the primary answered, since it was away or behind.",
+    ),
 ];
 
 const fn figure(name: &'static str, kind: Kind, unit: Unit, help: &'static str) -> Figure {
@@ -123,7 +132,7 @@ pub fn describe() {
             Kind::Histogram(_) => describe_histogram!(figure.name, figure.unit, figure.help),
         }
     }
-    for name in [RUNS_STARTED, ENTRIES, STALLED, RESCUED] {
+    for name in [RUNS_STARTED, ENTRIES, STALLED, RESCUED, REPLICA_READS, REPLICA_FALLBACKS] {
         counter!(name).increment(0);
     }
     for status in RunStatus::ALL.into_iter().filter(|status| status.is_final()) {
@@ -237,6 +246,12 @@ pub fn look(queued: usize, in_use: u32, idle: u32) {
     gauge!(QUEUED).set(queued as f64);
     gauge!(CONNECTIONS, "state" => "in_use").set(in_use);
     gauge!(CONNECTIONS, "state" => "idle").set(idle);
+}
+
+/// The same for a replica: what it answered, and what the primary did in its place.
+pub fn look_at_replica(served: u64, fallen_back: u64) {
+    counter!(REPLICA_READS).absolute(served);
+    counter!(REPLICA_FALLBACKS).absolute(fallen_back);
 }
 
 #[cfg(test)]

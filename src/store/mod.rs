@@ -28,6 +28,7 @@ pub mod protocols;
 pub mod raw_log;
 pub mod redactions;
 pub mod registry;
+pub mod replica;
 pub mod restore;
 pub mod runs;
 pub mod schedules;

@@ -18,8 +18,14 @@ pub(super) const OWNER_VARIABLE: &str = "HMS_ACT_OWNER_DATABASE_URL";
 /// The setting that holds the connection string of a pooler.
 pub const POOLED_VARIABLE: &str = "HMS_ACT_POOLED_DATABASE_URL";
 
+/// The setting that holds the connection string of a replica.
+pub const READ_VARIABLE: &str = "HMS_ACT_READ_DATABASE_URL";
+
 /// How long a caller waits for a free connection before it is told that the database is busy.
 const WAIT: Duration = Duration::from_secs(5);
+
+/// The same for a replica: then the primary is asked.
+const REPLICA_WAIT: Duration = Duration::from_secs(1);
 
 /// libpq's side: notice a dead server, and do not wait forever for one.
 const CLIENT_SETTINGS: [(&str, &str); 6] = [
@@ -29,6 +35,16 @@ const CLIENT_SETTINGS: [(&str, &str); 6] = [
     ("keepalives_interval", "5"),
     ("keepalives_count", "3"),
     ("tcp_user_timeout", "30000"),
+];
+
+/// For a replica, beside which there is always the primary: it is given up soon.
+const REPLICA_SETTINGS: [(&str, &str); 6] = [
+    ("application_name", "hms-act"),
+    ("connect_timeout", "2"),
+    ("keepalives_idle", "5"),
+    ("keepalives_interval", "1"),
+    ("keepalives_count", "2"),
+    ("tcp_user_timeout", "3000"),
 ];
 
 /// The server's side: an instance that freezes or vanishes in a transaction loses its locks within seconds.
@@ -92,6 +108,33 @@ pub fn connect_pooled(pooled_url: &str) -> Result<PgConnection, StoreError> {
     Ok(connection)
 }
 
+/// A pool of at most `size` connections to a replica, none of which is open when it returns: it may be away. `check` is
+/// asked of each.
+pub(super) fn replicated(
+    read_url: &str,
+    size: u32,
+    check: impl Fn(&mut PgConnection) -> Result<(), StoreError> + Send + Sync + 'static,
+) -> Result<Pool, StoreError> {
+    let manager = ConnectionManager::new(parse(READ_VARIABLE, read_url)?.with_defaults(&REPLICA_SETTINGS));
+    Ok(r2d2::Pool::builder()
+        .max_size(size)
+        .min_idle(Some(0))
+        .connection_timeout(REPLICA_WAIT)
+        .connection_customizer(Box::new(Checked(Box::new(check))))
+        // Whoever asked says so, once.
+        .error_handler(Box::new(r2d2::NopErrorHandler))
+        .build_unchecked(manager))
+}
+
+/// One connection to a replica, with the settings of [`connect`].
+pub fn connect_to_replica(read_url: &str) -> Result<PgConnection, StoreError> {
+    let conninfo = parse(READ_VARIABLE, read_url)?;
+    let mut connection = PgConnection::establish(&conninfo.with_defaults(&REPLICA_SETTINGS))
+        .map_err(|error| StoreError::unreachable(READ_VARIABLE, &conninfo, &error))?;
+    connection.batch_execute(&format!("{SESSION_SETTINGS}; {NO_STATEMENT_LIMIT}"))?;
+    Ok(connection)
+}
+
 /// One connection as the owner's login, for the bootstrap and the migrations.
 pub(super) fn connect_as_owner(owner_url: &str) -> Result<PgConnection, StoreError> {
     let mut connection = open(OWNER_VARIABLE, &parse(OWNER_VARIABLE, owner_url)?)?;
@@ -127,6 +170,26 @@ impl CustomizeConnection<PgConnection, r2d2::Error> for Settings {
     fn on_acquire(&self, connection: &mut PgConnection) -> Result<(), r2d2::Error> {
         let settings = format!("{SESSION_SETTINGS}; {STATEMENT_LIMIT}");
         connection.batch_execute(&settings).map_err(r2d2::Error::QueryError)
+    }
+}
+
+type Check = Box<dyn Fn(&mut PgConnection) -> Result<(), StoreError> + Send + Sync>;
+
+struct Checked(Check);
+
+impl std::fmt::Debug for Checked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Checked")
+    }
+}
+
+impl CustomizeConnection<PgConnection, r2d2::Error> for Checked {
+    fn on_acquire(&self, connection: &mut PgConnection) -> Result<(), r2d2::Error> {
+        let refused = |error: StoreError| {
+            r2d2::Error::ConnectionError(diesel::ConnectionError::BadConnection(error.to_string()))
+        };
+        (self.0)(connection).map_err(refused)?;
+        Settings.on_acquire(connection)
     }
 }
 

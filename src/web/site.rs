@@ -13,10 +13,17 @@ use crate::scheduler::sequencer::Sealing;
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::error::StoreError;
 use crate::store::registry::Snapshot;
+use crate::store::replica::{Mark, Replica};
 use crate::store::{Connection, Pool, notices, redactions};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
+
+/// A replica that is there and has caught up says so within this time.
+const REPLICA_ANSWERS: Duration = Duration::from_secs(2);
+/// Longer than any page looks for something: a replica that is silent for so long hangs.
+const REPLICA_READS: Duration = Duration::from_secs(10);
 
 /// How many read the log at once, and where exports connect to.
 pub struct LogReaders {
@@ -38,6 +45,8 @@ impl LogReaders {
 pub struct Site {
     pub scheduler: Scheduler,
     pub pool: Pool,
+    /// For what reads much. None: there is only the primary.
+    pub replica: Option<Arc<Replica>>,
     pub agency: Arc<AgencyLog>,
     pub guard: Guard,
     /// Local programs that `command` actions may run.
@@ -165,6 +174,33 @@ impl Site {
         self.read(move |connection| catalog.catch_up(connection)).await
     }
 
+    /// Reads much, on the replica where there is one: what was committed when this was called is there. Where the replica
+    /// is away, behind or breaks the reading off, `work` is done on the primary; it may be begun twice.
+    ///
+    /// # Errors
+    /// As [`Site::read`].
+    pub async fn read_behind<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut Connection) -> Result<T, StoreError> + Send + Sync + 'static,
+    ) -> Result<T, AppError> {
+        let work = Arc::new(work);
+        if let Some(replica) = &self.replica {
+            let marking = Arc::clone(replica);
+            if let Some(mark) = self.read(move |connection| marking.mark(connection)).await? {
+                match read_on(replica, mark, Arc::clone(&work)).await {
+                    Ok(done) => {
+                        replica.served();
+                        return Ok(done);
+                    }
+                    // It would take as long on the primary.
+                    Err(error @ StoreError::TooSlow) => return Err(error.into()),
+                    Err(error) => replica.failed(&error),
+                }
+            }
+        }
+        self.read(move |connection| work(connection)).await
+    }
+
     /// Does something with a connection, off the async threads.
     ///
     /// # Errors
@@ -180,6 +216,26 @@ impl Site {
         });
         done.await.map_err(AppError::internal)?.map_err(AppError::from)
     }
+}
+
+/// Does something on the replica. One that hangs is left alone, with the thread that waits for it.
+async fn read_on<T: Send + 'static>(
+    replica: &Arc<Replica>,
+    mark: Mark,
+    work: Arc<impl Fn(&mut Connection) -> Result<T, StoreError> + Send + Sync + 'static>,
+) -> Result<T, StoreError> {
+    let lender = Arc::clone(replica);
+    let mut lent = off_the_loop(REPLICA_ANSWERS, move || lender.connection(&mark)).await?;
+    off_the_loop(REPLICA_READS, move || work(&mut lent)).await
+}
+
+async fn off_the_loop<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let hangs = |_| StoreError::Connection("the replica does not answer".to_owned());
+    let done = tokio::time::timeout(limit, actix_web::web::block(work)).await.map_err(hangs)?;
+    done.map_err(|error| StoreError::Connection(error.to_string()))?
 }
 
 /// What an entry tells of a change: its type and its detail.

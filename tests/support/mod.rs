@@ -10,5 +10,6 @@ pub mod outside;
 pub mod pooler;
 pub mod postgres;
 pub mod process;
+pub mod replica;
 pub mod server;
 pub mod service;

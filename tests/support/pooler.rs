@@ -2,10 +2,9 @@
 
 use super::client::GUARD;
 use super::link::Link;
-use super::postgres::ScratchDir;
+use super::postgres::{ScratchDir, not_as_root};
 use super::process::watch;
 use diesel::{Connection, PgConnection};
-use rustix::process::geteuid;
 use std::fs::{File, Permissions, set_permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -102,16 +101,9 @@ fn start(settings: &PathBuf) -> (Child, Child) {
     let log = File::options().create(true).append(true).open(settings.with_extension("log")).expect("a log");
     command.arg(settings).current_dir("/").process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    if geteuid().is_root() {
-        // It refuses to run as root.
-        command.uid(number_of_postgres("-u")).gid(number_of_postgres("-g"));
-    }
+    // It refuses to run as root.
+    not_as_root(&mut command);
     let child = command.spawn().expect("it starts");
     let watchdog = watch(&child);
     (child, watchdog)
-}
-
-fn number_of_postgres(which: &str) -> u32 {
-    let output = Command::new("id").args([which, "postgres"]).output().expect("id runs");
-    String::from_utf8_lossy(&output.stdout).trim().parse().expect("there is a user postgres")
 }

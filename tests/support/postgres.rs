@@ -9,7 +9,7 @@ use diesel::{Connection, PgConnection};
 use hms_act::store::bootstrap::{self, AppLogin};
 use hms_act::store::embedded::Cluster;
 use hms_act::store::migrate;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -98,6 +98,27 @@ impl TestCluster {
         PgConnection::establish(&self.url()).unwrap()
     }
 
+    /// As the app's login, where entries need not be new or in order.
+    pub fn connect_for_any_entry(&self) -> PgConnection {
+        in_any_order(&self.owner_url());
+        self.connect()
+    }
+
+    /// Where its directory and its replicas' are.
+    pub fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.cluster.pid()
+    }
+
+    /// Postgres's own programs.
+    pub fn programs(&self) -> PathBuf {
+        let psql = self.cluster.psql().expect("it lies beside the server's programs");
+        psql.parent().expect("a directory").to_owned()
+    }
+
     /// As a power cut: what is not on the disk is lost. Returns once nothing of it runs any more.
     pub fn kill(&self) {
         let pid = self.cluster.pid();
@@ -108,6 +129,17 @@ impl TestCluster {
     /// Starts it again, where it was, on what is on the disk.
     pub fn restart(&mut self) {
         self.cluster = Cluster::start(self.scratch.path()).unwrap();
+    }
+}
+
+/// From root, as the user that the server's package made for running servers: they refuse to run as root.
+pub fn not_as_root(command: &mut Command) {
+    if geteuid().is_root() {
+        let number = |which: &str| {
+            let output = Command::new("id").args([which, "postgres"]).output().expect("id runs");
+            String::from_utf8_lossy(&output.stdout).trim().parse().expect("there is a user postgres")
+        };
+        command.uid(number("-u")).gid(number("-g"));
     }
 }
 
@@ -177,8 +209,7 @@ impl TestDatabase {
 
     /// As the app's login, where entries need not be new or in order: made-up logs for those who only read them.
     pub fn connect_for_any_entry(&self) -> PgConnection {
-        let disorder = "SET ROLE hms_act_owner; ALTER TABLE activity_log DISABLE TRIGGER in_order";
-        self.connect_as_owner().batch_execute(disorder).unwrap();
+        in_any_order(&self.owner_url());
         self.connect()
     }
 
@@ -208,6 +239,11 @@ impl Drop for TestDatabase {
     fn drop(&mut self) {
         admin(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
     }
+}
+
+fn in_any_order(owner_url: &str) {
+    let disorder = "SET ROLE hms_act_owner; ALTER TABLE activity_log DISABLE TRIGGER in_order";
+    PgConnection::establish(owner_url).unwrap().batch_execute(disorder).unwrap();
 }
 
 fn admin(statement: &str) {

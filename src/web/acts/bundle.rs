@@ -3,7 +3,7 @@
 use super::super::pages::report::Report;
 use super::super::problem::AppError;
 use super::super::site::Site;
-use super::{read_run, read_sealed};
+use super::{read_run_behind, read_sealed};
 use crate::auth::policy::{Permission, Principal, Resource};
 use crate::export::bundle::disclosures::Sealed;
 use crate::export::bundle::{self, Evidence};
@@ -24,13 +24,13 @@ pub async fn make_bundle(
     reason: Option<&str>,
 ) -> Result<Vec<u8>, AppError> {
     site.permit(who, Permission::ReadLog, Resource::Any).await?;
-    let run = read_run(site, who, id).await?;
+    let run = read_run_behind(site, who, id).await?;
     let sealed = if reason.is_some() { Sealed::Disclosed } else { Sealed::Withheld };
     if let Some(reason) = reason {
         read_sealed(site, who, id, reason).await?;
     }
     let (over, protocol) = (run.status.is_final(), Arc::clone(&run.protocol));
-    let evidence = site.read(move |connection| bundle::evidence(connection, id, over, sealed)).await?;
+    let evidence = site.read_behind(move |connection| bundle::evidence(connection, id, over, sealed)).await?;
     let evidence = evidence.ok_or_else(|| not_signed(site))?;
     let head = evidence.head.size;
     let name = run.protocol_ref.name.clone();

@@ -19,8 +19,8 @@ pub use overrides::{Judgement, decide_override, file_override, read_override};
 pub use redactions::{MAX_PATH, OWN_REDACTION, decide_redaction, file_redaction, read_redaction};
 pub(in crate::web) use refused::{plain_refusal, refused_error};
 pub use runs::{
-    cancel_run, migrate_run, pause_run, preview_migration, read_run, resume_run, retry_step, set_value,
-    skip_step, value_path,
+    cancel_run, migrate_run, pause_run, preview_migration, read_run, read_run_behind, resume_run, retry_step,
+    set_value, skip_step, value_path,
 };
 pub use sealed::{may_read_sealed, read_sealed};
 pub use start::{rerun, start_run};

@@ -10,6 +10,7 @@ use crate::engine::ids::{RunId, StepPath};
 use crate::engine::protocol::Protocol;
 use crate::engine::redact::shown;
 use crate::engine::state::{ProtocolRef, Run};
+use crate::scheduler::Refused;
 use crate::store::protocols;
 use serde_json::Value;
 use std::sync::Arc;
@@ -20,6 +21,19 @@ use std::sync::Arc;
 /// 404, 403.
 pub async fn read_run(site: &Site, who: &Principal, id: i64) -> Result<Arc<Run>, AppError> {
     Ok(shown(&permitted(site, who, id, Permission::ReadRun).await?))
+}
+
+/// The same for somebody who reads its recording: of the replica, where there is one.
+///
+/// # Errors
+/// 404, 403.
+pub async fn read_run_behind(site: &Site, who: &Principal, id: i64) -> Result<Arc<Run>, AppError> {
+    site.permit(who, Permission::ReadRun, Resource::Any).await?;
+    let scheduler = site.scheduler.clone();
+    let found = site.read_behind(move |connection| scheduler.load(connection, RunId(id))).await?;
+    let run = found.ok_or_else(|| plain_refusal(&Refused::UnknownRun(RunId(id))))?.run;
+    site.permit(who, Permission::ReadRun, Resource::Run { started_by: &run.started_by }).await?;
+    Ok(shown(&run))
 }
 
 /// Stops a run.

@@ -70,7 +70,8 @@ pub async fn ask_what_if(site: &Site, who: &Principal, id: i64, instead: Instead
         return Err(conflict(detail));
     }
     let (scheduler, until) = (site.scheduler.clone(), run.version);
-    let record = site.read(move |connection| Record::read(connection, &scheduler, RunId(id), until)).await?;
+    let read = move |connection: &mut Connection| Record::read(connection, &scheduler, RunId(id), until);
+    let record = site.read_behind(read).await?;
     let real = site.scheduler.look(RunId(id)).await.map_err(|refused| plain_refusal(&refused))?;
     let sealed = redact::secrets(&real);
     let catalog = site.catalog().await?;

@@ -14,7 +14,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 /// `GET /acts/log/checkpoint`: the newest signed head.
 pub async fn checkpoint(req: HttpRequest, site: web::Data<Site>) -> Result<HttpResponse, AppError> {
     permit(&req, &site).await?;
-    let head = site.read(checkpoints::latest).await?;
+    let head = site.read_behind(checkpoints::latest).await?;
     let head = head.ok_or_else(|| AppError::Unavailable {
         detail: "The log is not signed yet; its first checkpoint comes within a second of the start."
             .to_owned(),
@@ -27,7 +27,7 @@ pub async fn checkpoint(req: HttpRequest, site: web::Data<Site>) -> Result<HttpR
 /// key that signs now; those after it signed before.
 pub async fn key(req: HttpRequest, site: web::Data<Site>) -> Result<HttpResponse, AppError> {
     permit(&req, &site).await?;
-    let keys = site.read(keys::all).await?;
+    let keys = site.read_behind(keys::all).await?;
     Ok(text(keys.into_iter().map(|key| key.vkey + "\n").collect()))
 }
 
@@ -40,7 +40,7 @@ pub async fn tile(
     permit(&req, &site).await?;
     let missing = || AppError::NotFound(format!("The log has no tile at {}.", req.path()));
     let (resource, width) = TileResource::parse(&path).ok_or_else(missing)?;
-    let bytes = site.read(move |connection| match resource {
+    let bytes = site.read_behind(move |connection| match resource {
         TileResource::Tile(id) => {
             let hashes = tree::tile(connection, id)?;
             Ok(hashes.get(..width as usize).map(|hashes| hashes.concat()))

@@ -9,6 +9,7 @@ use crate::export::log::{self as export, Ended, Format, Order, Outcome, Source};
 use crate::store::error::StoreError;
 use crate::store::log;
 use crate::store::log_search::{LogFilter, LogPosition, present};
+use crate::store::replica::{Mark, Replica};
 use crate::web::log_search;
 use actix_web::http::header::{HeaderName, HeaderValue, LINK};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -65,11 +66,15 @@ async fn export(req: HttpRequest, site: web::Data<Site>, format: Format) -> Resu
     let with_bom = format == Format::Csv && query.flag("bom")?;
     let after = query.text("after").map(|text| place(&text)).transpose()?;
     query.finish()?;
-    let (after, until) = site
+    let replica = site.replica.clone();
+    let (after, until, replica) = site
         .read(move |connection| {
             let known =
                 after.map(|(run, stream, seq)| log::entry(connection, run, stream, seq)).transpose()?;
-            Ok((known, present(connection)?))
+            let until = present(connection)?;
+            // Once the end is settled: what is read elsewhere must hold all up to it.
+            let mark = replica.as_ref().map(|replica| replica.mark(connection)).transpose()?.flatten();
+            Ok((known, until, replica.zip(mark)))
         })
         .await?;
     let after = match after {
@@ -87,7 +92,7 @@ async fn export(req: HttpRequest, site: web::Data<Site>, format: Format) -> Resu
         json!({"export": id, "format": name(format), "query": req.query_string(), "to": written(until)});
     site.record(&who, "log.exported", detail).await?;
     let order = Order { filter, format, with_bom, after };
-    Ok(answer(&req, site.into_inner(), who, Recorded { id, order, until }))
+    Ok(answer(&req, site.into_inner(), who, Recorded { id, order, until, replica }))
 }
 
 /// An export that was told to the log.
@@ -95,10 +100,12 @@ struct Recorded {
     id: String,
     order: Order,
     until: DateTime<Utc>,
+    /// Where it is read, if that is not the primary.
+    replica: Option<(Arc<Replica>, Mark)>,
 }
 
 fn answer(req: &HttpRequest, site: Arc<Site>, who: Principal, recorded: Recorded) -> HttpResponse {
-    let Recorded { id, order, until } = recorded;
+    let Recorded { id, order, until, replica } = recorded;
     let (content_type, file) = match (order.format, order.after) {
         (Format::Csv, None) => ("text/csv; charset=utf-8; header=present", "activity-log.csv"),
         (Format::Csv, Some(_)) => ("text/csv; charset=utf-8; header=absent", "activity-log.csv"),
@@ -108,6 +115,7 @@ fn answer(req: &HttpRequest, site: Arc<Site>, who: Principal, recorded: Recorded
     tokio::task::spawn_blocking(move || {
         let source = Source {
             database_url: site.log_readers.database_url.clone(),
+            replica,
             turns: Arc::clone(&site.log_readers.exports),
             stopping: site.stopping.clone(),
         };

@@ -12,7 +12,7 @@ use crate::auth::policy::{AuthMethod, Principal};
 use crate::auth::session;
 use crate::engine::ids::RunId;
 use crate::scheduler::stopped;
-use crate::store::log;
+use crate::store::{Connection, log};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -54,7 +54,7 @@ pub async fn replay(
     let speed = speed(query.text("speed"))?;
     let follow = query.flag("follow")?;
     query.finish()?;
-    acts::read_run(&site, &who, id).await?;
+    acts::read_run_behind(&site, &who, id).await?;
     let accept =
         req.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let as_events = accept.contains("text/event-stream");
@@ -108,7 +108,7 @@ impl Listener {
                 return Err(AppError::Unauthorized { detail, challenge: Challenge::Missing });
             }
         };
-        acts::read_run(site, &who, run.0).await.map(drop)
+        acts::read_run_behind(site, &who, run.0).await.map(drop)
     }
 }
 
@@ -119,7 +119,8 @@ impl Replay {
         let mut last: Option<DateTime<Utc>> = None;
         loop {
             let run = self.run.0;
-            let page = self.site.read(move |connection| log::of_run(connection, run, after, PAGE)).await?;
+            let read = move |connection: &mut Connection| log::of_run(connection, run, after, PAGE);
+            let page = self.site.read_behind(read).await?;
             let full = page.len() == PAGE as usize;
             for entry in page {
                 if !self.pause(last, entry.at, sender).await? {

@@ -35,5 +35,9 @@ pub async fn jwks(doors: web::Data<Doors>) -> HttpResponse {
 pub async fn metrics(site: web::Data<Site>, recorder: web::Data<PrometheusHandle>) -> HttpResponse {
     let pool = site.pool.state();
     figures::look(site.scheduler.queued(), pool.connections - pool.idle_connections, pool.idle_connections);
+    if let Some(replica) = &site.replica {
+        let (served, fallen_back) = replica.counts();
+        figures::look_at_replica(served, fallen_back);
+    }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(recorder.render())
 }

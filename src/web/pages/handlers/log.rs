@@ -92,7 +92,7 @@ impl Default for Found {
 
 async fn find(visit: &Visit, filter: LogFilter, cursor: Option<LogPosition>) -> Result<Found, AppError> {
     let turn = visit.site.log_readers.pages.acquire().await.map_err(AppError::internal)?;
-    let read = rows::read(visit, move |connection, scheduler, _| {
+    let read = rows::read_behind(visit, move |connection, scheduler| {
         let LogPage { mut entries, searched_to } =
             store::page(connection, &filter, cursor, PAGE + 1, BUDGET)?;
         let has_next = entries.len() as i64 > PAGE;
@@ -111,7 +111,7 @@ async fn find(visit: &Visit, filter: LogFilter, cursor: Option<LogPosition>) -> 
 
 /// How far the log is signed, and what keeps it from being signed further.
 pub async fn verified(visit: &Visit) -> Result<Verified, AppError> {
-    let head = visit.site.read(checkpoints::latest).await?;
+    let head = visit.site.read_behind(checkpoints::latest).await?;
     Ok(Verified {
         head: head.map(|head| SignedHead {
             size: grouped(head.size as i64),

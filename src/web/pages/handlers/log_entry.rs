@@ -68,7 +68,7 @@ pub async fn leaf(
         Some(entry) => Ok(Some(entry)),
         None => away(connection, run),
     };
-    let entry = visit.site.read(read).await?;
+    let entry = visit.site.read_behind(read).await?;
     let entry = entry.ok_or_else(|| missing((run, stream, seq)))?;
     let name = format!("attachment; filename=\"entry-{run}-{stream}-{seq}.json\"");
     Ok(HttpResponse::Ok()
@@ -86,7 +86,7 @@ fn place((run, stream, seq): &(String, String, String)) -> Result<Place, AppErro
 /// Whoever may read the log reads all of it; whoever may read a run reads its entries.
 async fn permit(visit: &Visit, run: i64) -> Result<(), AppError> {
     if run > 0 && !visit.may(Permission::ReadLog) {
-        return acts::read_run(&visit.site, &visit.who, run).await.map(|_| ());
+        return acts::read_run_behind(&visit.site, &visit.who, run).await.map(|_| ());
     }
     visit.permit(Permission::ReadLog).await
 }
@@ -105,7 +105,7 @@ fn missing((run, stream, seq): Place) -> AppError {
 async fn show(visit: Visit, place: Place, req: &HttpRequest) -> Result<HttpResponse, AppError> {
     Sent::query(req.query_string(), &[])?;
     permit(&visit, place.0).await?;
-    let found = rows::read(&visit, move |connection, scheduler, _| {
+    let found = rows::read_behind(&visit, move |connection, scheduler| {
         let Some(around) = Around::read(connection, place)? else { return away(connection, place.0) };
         let protocol = protocols_of(connection, scheduler, &[place.0])?.remove(&place.0);
         Ok(Some((around, protocol)))

@@ -87,7 +87,7 @@ struct Asked {
 impl Asked {
     async fn read(visit: &Visit, path: &str, req: &HttpRequest) -> Result<Asked, AppError> {
         let query = Sent::query(req.query_string(), &["at", "group", "state", "page"])?;
-        let now = acts::read_run(&visit.site, &visit.who, id(path)?).await?;
+        let now = acts::read_run_behind(&visit.site, &visit.who, id(path)?).await?;
         let (number, last) = (now.id, now.version);
         let at = match query.raw("at") {
             "" => 1,
@@ -129,8 +129,12 @@ async fn draw(visit: &Visit, asked: Asked, chrome: Chrome) -> Result<Replay, App
     let what_if = visit.may(Permission::ReadProtocols);
     let site = visit.site.clone();
     let number = asked.now.id;
-    let drawn = visit.site.read(move |connection| view(connection, &site, &asked, chrome, what_if)).await?;
-    drawn.ok_or_else(|| AppError::NotFound(format!("There is no run {number}.")))
+    let draw = move |connection: &mut Connection| view(connection, &site, &asked, chrome.clone(), what_if);
+    visit
+        .site
+        .read_behind(draw)
+        .await?
+        .ok_or_else(|| AppError::NotFound(format!("There is no run {number}.")))
 }
 
 fn view(
@@ -297,11 +301,11 @@ pub async fn entries(
     req: HttpRequest,
 ) -> Result<HttpResponse, AppError> {
     let query = Sent::query(req.query_string(), &["cursor"])?;
-    let run = acts::read_run(&visit.site, &visit.who, id(&path)?).await?;
+    let run = acts::read_run_behind(&visit.site, &visit.who, id(&path)?).await?;
     let number = run.id;
     let after = query.filled("cursor").map(|text| id(&text)).transpose()?;
     let stored =
-        visit.site.read(move |connection| log::of_run(connection, number.0, after.unwrap_or(0), PAGE));
+        visit.site.read_behind(move |connection| log::of_run(connection, number.0, after.unwrap_or(0), PAGE));
     let stored: Vec<_> = stored.await?.into_iter().filter(|entry| entry.seq as u64 <= run.version).collect();
     let last = stored.last().map_or(0, |entry| entry.seq);
     let here = format!("/runs/{number}/replay/entries");

@@ -139,3 +139,15 @@ pub async fn read<T: Send + 'static>(
     let (scheduler, who) = (visit.site.scheduler.clone(), visit.who.clone());
     visit.site.read(move |connection| work(connection, &scheduler, &who)).await
 }
+
+/// The same for what reads much of the log, on the replica where there is one.
+///
+/// # Errors
+/// As [`crate::web::site::Site::read_behind`].
+pub async fn read_behind<T: Send + 'static>(
+    visit: &Visit,
+    work: impl Fn(&mut Connection, &Scheduler) -> Result<T, StoreError> + Send + Sync + 'static,
+) -> Result<T, crate::web::problem::AppError> {
+    let scheduler = visit.site.scheduler.clone();
+    visit.site.read_behind(move |connection| work(connection, &scheduler)).await
+}
