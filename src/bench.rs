@@ -19,6 +19,7 @@ mod raw;
 mod restart;
 mod server;
 mod service;
+mod tables;
 
 use crate::app::database::Database;
 use crate::config::{
@@ -171,7 +172,7 @@ fn measure(plan: &Plan, place: &Path) -> anyhow::Result<Report> {
     let given = plan.given.as_ref().map(|given| given.url.expose().to_owned());
     let program = Program { place: place.to_owned(), database_url: given, service: service.address() };
     let ground = Ground { program, database, service };
-    ground.program.add_user()?;
+    ground.program.add_users()?;
     let measured = runtime.block_on(measure_parts(plan, &ground, &config, &mut report));
     report.extend(decided);
     ground.service.stop();
@@ -209,6 +210,7 @@ async fn measure_parts(
     if plan.has(Part::Instances) {
         told(instances::section(ground, plan.runs).await?);
     }
+    told(tables::section(ground)?);
     Ok(())
 }
 

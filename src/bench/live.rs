@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+/// Who they are that look.
+const USERS: usize = 50;
 /// An update that does not come in this time never does.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -20,7 +22,13 @@ pub(super) async fn section(ground: &Ground, streams: usize) -> anyhow::Result<S
     let run = server.start_run(protocol, json!({"license_id": 123})).await?;
     let waiting = server.json(server.get(&format!("/acts/approvals?status=pending&run_id={run}"))).await?;
     let approval = waiting["approvals"][0]["id"].as_i64().context("the run waits for an approval")?;
-    let cookie = server.sign_in().await?;
+    let mut cookies = Vec::with_capacity(USERS);
+    for number in 0..USERS {
+        let name = format!("reader{number}");
+        tokio::task::block_in_place(|| ground.program.add_user(&name, "auditor"))?;
+        cookies.push(server.sign_in(&name).await?);
+    }
+    let cookie = cookies[0].clone();
     let page = fine(server.visit(&format!("/runs/{run}"), &cookie).send().await?)?.text().await?;
     let address = page.split(&format!("/runs/{run}/live")).nth(1).and_then(|rest| rest.split('"').next());
     let address =
@@ -28,9 +36,9 @@ pub(super) async fn section(ground: &Ground, streams: usize) -> anyhow::Result<S
 
     let (told, mut open) = mpsc::channel(streams.max(1));
     let mut pages = JoinSet::new();
-    for _ in 0..streams {
-        let (server, told, address, cookie) =
-            (Arc::clone(&server), told.clone(), address.clone(), cookie.clone());
+    for number in 0..streams {
+        let (server, told, address) = (Arc::clone(&server), told.clone(), address.clone());
+        let cookie = cookies[number % USERS].clone();
         pages.spawn(async move { follow(&server, &address, &cookie, told).await });
     }
     drop(told);
@@ -47,7 +55,7 @@ pub(super) async fn section(ground: &Ground, streams: usize) -> anyhow::Result<S
     while let Some(updated) = pages.join_next().await {
         times.add(updated??.saturating_duration_since(began));
     }
-    let title = format!("{streams} open pages of one run, one decision");
+    let title = format!("{streams} open pages of one run, of {USERS} people, one decision");
     let mut section = Section::new("live", title);
     section.add_time("acknowledged_ms", "until the decision was acknowledged", acknowledged);
     section.add_times("update", "until a page was told", &mut times);

@@ -34,12 +34,18 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Adds whoever measures. Blocks, as all of these.
-    pub fn add_user(&self) -> anyhow::Result<()> {
-        let mut command = self.command(&["user", "add", USER, "--role", "admin"])?;
-        let mut adding = command.stdin(Stdio::piped()).spawn()?;
+    /// Adds somebody who may sign in. Blocks, as all of these.
+    pub fn add_user(&self, name: &str, role: &str) -> anyhow::Result<()> {
+        let mut command = self.command(&["user", "add", name, "--role", role])?;
+        let mut adding = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         writeln!(adding.stdin.take().context("a pipe")?, "{PASSWORD}")?;
         ensure!(adding.wait()?.success(), "`hms-act user add` failed");
+        Ok(())
+    }
+
+    /// Adds whoever measures.
+    pub fn add_users(&self) -> anyhow::Result<()> {
+        self.add_user(USER, "admin")?;
         self.told(&["user", "add", JUDGE, "--role", "supervisor", "--no-password"])?;
         Ok(())
     }
@@ -158,14 +164,14 @@ impl Server {
     }
 
     /// The cookie of somebody who signed in.
-    pub async fn sign_in(&self) -> anyhow::Result<String> {
+    pub async fn sign_in(&self, user: &str) -> anyhow::Result<String> {
         let form = self.client.get(format!("{}/sign-in", self.base_url)).send().await?;
         let cookie = cookie(&form)?;
         let page = form.text().await?;
         let csrf = page.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
         let csrf = csrf.context("the form of /sign-in has no csrf")?;
         let body = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([("csrf", csrf), ("next", "/"), ("user", USER), ("password", PASSWORD)])
+            .extend_pairs([("csrf", csrf), ("next", "/"), ("user", user), ("password", PASSWORD)])
             .finish();
         let request = self.client.post(format!("{}/sign-in", self.base_url)).header(COOKIE, cookie);
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);

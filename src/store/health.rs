@@ -82,6 +82,32 @@ pub fn bloated(connection: &mut PgConnection, dead: i64) -> Result<Vec<Bloated>,
     .load(connection)?)
 }
 
+/// What a table takes, with its indexes; the parts of one are counted together.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct Size {
+    #[diesel(sql_type = Text)]
+    pub name: String,
+    #[diesel(sql_type = BigInt)]
+    pub bytes: i64,
+    #[diesel(sql_type = BigInt)]
+    pub living: i64,
+    #[diesel(sql_type = BigInt)]
+    pub dead: i64,
+}
+
+/// The tables that take more than so many bytes, the largest first.
+pub fn sizes(connection: &mut PgConnection, bytes: i64) -> Result<Vec<Size>, StoreError> {
+    Ok(diesel::sql_query(
+        "SELECT name, sum(bytes)::bigint AS bytes, sum(living)::bigint AS living, sum(dead)::bigint AS dead FROM (
+            SELECT regexp_replace(relname, '^activity_log_.*', 'activity_log') AS name,
+                pg_total_relation_size(relid) AS bytes, n_live_tup AS living, n_dead_tup AS dead
+            FROM pg_stat_user_tables WHERE schemaname = 'public') t
+         GROUP BY name HAVING sum(bytes) > $1 ORDER BY 2 DESC",
+    )
+    .bind::<BigInt, _>(bytes)
+    .load(connection)?)
+}
+
 /// Bytes that the server has written into its write-ahead log.
 pub fn written_ahead(connection: &mut PgConnection) -> Result<i64, StoreError> {
     #[derive(QueryableByName)]

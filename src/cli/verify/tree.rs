@@ -25,6 +25,9 @@ const TILES: usize = 4_096;
 /// Entries without a place that are looked at together.
 const LOOSE: usize = 1_000;
 
+/// Hears what is missing.
+type Told<'a> = dyn FnMut(&mut Connection, Vec<Finding>) -> Result<(), StoreError> + 'a;
+
 /// Walks along the log in its order, and knows which place in the tree each entry has.
 pub struct Places {
     run: Option<i64>,
@@ -168,11 +171,7 @@ impl Places {
     }
 
     /// What was signed and stands nowhere in the log; `told` hears of it, some at a time.
-    pub fn rest(
-        &mut self,
-        connection: &mut Connection,
-        told: &mut dyn FnMut(&mut Connection, Vec<Finding>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    pub fn rest(&mut self, connection: &mut Connection, told: &mut Told<'_>) -> Result<(), StoreError> {
         let loose = self.settle(connection, true)?;
         told(connection, loose)?;
         loop {

@@ -115,6 +115,7 @@ fn server_settings(socket_dir: &Path) -> String {
          shared_buffers = 256MB\n\
          random_page_cost = 1.1\n\
          jit = off\n\
+         autovacuum_naptime = 15s\n\
          timezone = 'UTC'\n\
          \n\
          # One file a weekday, begun anew each week. No statements and no values in it: they hold people's data.\n\
