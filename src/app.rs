@@ -23,12 +23,13 @@ use crate::scheduler::attempt::Executors;
 use crate::scheduler::callbacks::Callbacks;
 use crate::scheduler::committer::{Committer, Parts};
 use crate::scheduler::dispatch::{Dispatch, InHand};
+use crate::scheduler::listen::{Listener, Untold};
 use crate::scheduler::membership::{Membership, host_name};
 use crate::scheduler::rescue::Rescue;
 use crate::scheduler::runs::RunCache;
 use crate::scheduler::sequencer::{Sealing, Sequencer};
 use crate::scheduler::signals::Signals;
-use crate::scheduler::{Scheduler, backup as scheduler_backup, figures, listen, loops, stopped};
+use crate::scheduler::{Scheduler, backup as scheduler_backup, figures, loops, stopped};
 use crate::store::agency::{AgencyEntry, AgencyLog};
 use crate::store::{Pool, sessions, settings, token_keys, users};
 use crate::web::doors::Doors;
@@ -124,11 +125,12 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let log_name = origin.clone();
     let (work, to_do) = mpsc::unbounded_channel();
     let signals = work.clone();
+    let untold = Untold::default();
     let committer = Committer::new(Parts {
         database_url: database.app_url.clone(),
         origin,
         instance: Arc::clone(&membership.id),
-        others: Arc::clone(&membership.others),
+        untold: untold.clone(),
         runs: scheduler.run_cache(),
         catalog: scheduler.catalog.clone(),
         changes: scheduler.changes.clone(),
@@ -137,7 +139,15 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         work,
     });
     let committer = thread("committer", move || committer.run(requests))?;
-    let listener = start_listener(&database, &scheduler, &membership, &stopping)?;
+    let listener = Listener {
+        database_url: database.app_url.clone(),
+        changes: scheduler.changes.clone(),
+        runs: scheduler.run_cache(),
+        others: Arc::clone(&membership.others),
+        untold,
+        stopping: stopping.clone(),
+    };
+    let listener = thread("listener", move || listener.run())?;
     let sealing = Sealing::default();
     let sequencer = Sequencer {
         database_url: database.app_url.clone(),
@@ -294,18 +304,6 @@ fn allowed_hosts(config: &Config, agency: Option<&Agency>) -> anyhow::Result<Vec
     let demo = agency.map(|agency| agency.address().to_string());
     let hosts: Result<Vec<HostPort>, String> = configured.chain(demo).map(|text| text.parse()).collect();
     hosts.map_err(|error| anyhow::anyhow!("HMS_ACT_ALLOW_HOSTS: {error}"))
-}
-
-fn start_listener(
-    database: &Database,
-    scheduler: &Scheduler,
-    membership: &Membership,
-    stopping: &watch::Receiver<bool>,
-) -> anyhow::Result<JoinHandle<()>> {
-    let (url, changes) = (database.app_url.clone(), scheduler.changes.clone());
-    let (others, stopping) = (Arc::clone(&membership.others), stopping.clone());
-    let runs = scheduler.run_cache();
-    Ok(thread("listener", move || listen::run(&url, &changes, &runs, &others, &stopping))?)
 }
 
 type Door = (ServerHandle, tokio::task::JoinHandle<std::io::Result<()>>);

@@ -11,6 +11,7 @@ use super::changes::{Change, Changes};
 use super::dispatch::Work;
 use super::figures::{self, Tally};
 use super::kicks::Kicks;
+use super::listen::Untold;
 use super::runs::RunCache;
 use super::{Asked, Refused, Request};
 use crate::engine::command::Rejection;
@@ -20,7 +21,7 @@ use crate::store::{Connection, pool};
 use batch::{Batch, Group};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
@@ -41,8 +42,8 @@ pub struct Parts {
     pub origin: String,
     /// This instance's number; it changes when others took it for dead.
     pub instance: Arc<AtomicI64>,
-    /// Other instances are alive, and want to be notified.
-    pub others: Arc<AtomicBool>,
+    /// Set after each commit: the other instances are told.
+    pub untold: Untold,
     pub runs: Arc<RunCache>,
     pub catalog: CatalogCache,
     pub changes: Changes,
@@ -170,7 +171,7 @@ impl Committer {
             Ok(outcomes) => {
                 let finished = groups.into_iter().zip(outcomes);
                 let stale = finished.flat_map(|(group, outcome)| self.finish(group, outcome)).collect();
-                self.notify();
+                self.parts.untold.set();
                 stale
             }
             Err(error) if !is_alive(connection) => self.look(groups, &error),
@@ -270,18 +271,6 @@ impl Committer {
                 }
                 Vec::new()
             }
-        }
-    }
-
-    /// Tells the other instances that something was committed. Without a payload: they look for themselves.
-    fn notify(&mut self) {
-        if !self.parts.others.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Some(connection) = &mut self.connection
-            && let Err(error) = crate::store::notices::notify(connection)
-        {
-            tracing::warn!(error = %error, "other instances could not be notified; they poll");
         }
     }
 
