@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Callers that start runs at the same time.
-const CALLERS: usize = 64;
+/// Callers at the same time: enough that three servers are busy.
+const CALLERS: usize = 192;
 /// Whoever measures.
 const USER: &str = "bench";
 const PASSWORD: &str = "a password for one bench";
