@@ -18,11 +18,15 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A part that does not end in this time is left behind: the next start rescues what it held.
 const STOP_SECONDS: u64 = 9;
+
+/// How long a command waits for its turn at the log's tree, and between two looks.
+const TURN: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// `hms-act serve`: until SIGTERM or Ctrl-C.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
@@ -128,8 +132,12 @@ pub fn rotate_log_key(config: &Config) -> anyhow::Result<()> {
         let origin = log_origin(config, &mut connection)?;
         let keys = LogKeys::rotate(&config.data_dir, |keys| -> anyhow::Result<()> {
             let (vkey, before) = (keys.vkey(&origin), keys.retiring_vkey(&origin));
-            let taken = tree::turn(&mut connection, |connection| tree::keys::rotate(connection, &vkey))?;
-            anyhow::ensure!(taken.is_some(), "the log is being signed just now; try again");
+            let began = Instant::now();
+            // Whoever signs has its turn for some milliseconds.
+            while tree::turn(&mut connection, |connection| tree::keys::rotate(connection, &vkey))?.is_none() {
+                anyhow::ensure!(began.elapsed() < TURN, "the log is being signed all the time; try again");
+                std::thread::sleep(LOOK);
+            }
             let detail = json!({"use": "log", "vkey": vkey, "before": before});
             Ok(agency.record(entry("key.rotated", detail))?)
         })?;
