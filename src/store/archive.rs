@@ -218,16 +218,21 @@ pub fn leave(
 /// at once. How many there were; parts that are in use just now stay for another time.
 pub fn drop_parts(connection: &mut Connection) -> Result<u64, StoreError> {
     let mut dropped = 0;
-    for part in spent_parts(connection)? {
+    for part in spent_parts(connection, None)? {
         let name = format!("public.activity_log_{part}");
         let done = super::transaction(connection, |connection| {
             connection.batch_execute(PATIENCE)?;
             // Whoever reads the log holds it for as long as that takes; taken first, so that both come in one order.
             connection.batch_execute("LOCK TABLE activity_log IN ACCESS EXCLUSIVE MODE")?;
-            Ok(connection.batch_execute(&format!("DROP TABLE {name}"))?)
+            // Until now, a run could still begin in it.
+            let is_spent = !spent_parts(connection, Some(part))?.is_empty();
+            if is_spent {
+                connection.batch_execute(&format!("DROP TABLE {name}"))?;
+            }
+            Ok(is_spent)
         });
         match done {
-            Ok(()) => dropped += 1,
+            Ok(is_spent) => dropped += u64::from(is_spent),
             Err(StoreError::Database(error)) if error.to_string().contains("lock timeout") => {
                 tracing::warn!("{name} is in use: it is emptied, and dropped the next time");
             }
@@ -237,8 +242,9 @@ pub fn drop_parts(connection: &mut Connection) -> Result<u64, StoreError> {
     Ok(dropped)
 }
 
-/// The parts, by their numbers, whose runs are all in archives, and that no new run comes into.
-fn spent_parts(connection: &mut Connection) -> Result<Vec<i64>, StoreError> {
+/// The parts, by their numbers, or this one, whose runs are all in archives, and that no new run comes into: numbers went
+/// on past it, and every instance began after that, so that none holds a number of it that it drew before.
+fn spent_parts(connection: &mut Connection, part: Option<i64>) -> Result<Vec<i64>, StoreError> {
     #[derive(QueryableByName)]
     struct Part {
         #[diesel(sql_type = BigInt)]
@@ -249,11 +255,16 @@ fn spent_parts(connection: &mut Connection) -> Result<Vec<i64>, StoreError> {
             SELECT substring(c.relname FROM '^activity_log_([0-9]+)$')::bigint AS part
             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
             WHERE i.inhparent = 'public.activity_log'::regclass) parts
-         WHERE part IS NOT NULL AND (part + 1) * 1000000 <= (SELECT last_value FROM run_ids)
+         WHERE part IS NOT NULL AND part = coalesce($1, part)
+           AND (part + 1) * 1000000 <= (SELECT last_value FROM run_ids)
+           AND NOT EXISTS (SELECT FROM instances WHERE started_at <= coalesce(
+                (SELECT created_at FROM runs WHERE run_id >= (part + 1) * 1000000 ORDER BY run_id LIMIT 1),
+                'infinity'))
            AND NOT EXISTS (SELECT FROM runs
                 WHERE run_id >= part * 1000000 AND run_id < (part + 1) * 1000000 AND archive_id IS NULL)
          ORDER BY part",
     )
+    .bind::<Nullable<BigInt>, _>(part)
     .load(connection)?;
     Ok(rows.into_iter().map(|row| row.part).collect())
 }
