@@ -204,6 +204,9 @@ async fn a_run_may_only_be_missing_that_the_log_says_left() {
     let agency = Agency::new().await;
     let (went_well, said) = agency.archive();
     assert!(went_well, "{said}");
+    let forged = format!("UPDATE runs SET archive_id = 1 WHERE run_id = {}", agency.open);
+    let refused = agency.server.database.connect().batch_execute(&forged).expect_err("the app may not");
+    assert!(refused.to_string().contains("only the owner of the log"), "{refused}");
     let mut owner = agency.connect();
     let remove = |run: i64| {
         format!(
@@ -215,9 +218,7 @@ async fn a_run_may_only_be_missing_that_the_log_says_left() {
     owner.batch_execute(&remove(agency.open)).expect("the owner may");
     let (passed, said) = run(&agency.setup, &["verify"]);
     assert!(!passed && said.contains(&format!("BROKEN run {} seq 1", agency.open)), "{said}");
-    owner
-        .batch_execute(&format!("UPDATE runs SET archive_id = 1 WHERE run_id = {}", agency.open))
-        .expect("the owner may");
+    owner.batch_execute(&format!("SET ROLE hms_act_owner; {forged}; RESET ROLE")).expect("the owner may");
     let (passed, said) = run(&agency.setup, &["verify"]);
     assert!(!passed && said.contains("not those that the log says went there"), "{said}");
 }

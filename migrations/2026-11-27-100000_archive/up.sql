@@ -22,6 +22,21 @@ ALTER TABLE runs ADD COLUMN archive_id bigint;
 -- The runs of an archive, in order.
 CREATE INDEX runs_archived ON runs (archive_id, run_id) WHERE archive_id IS NOT NULL;
 
+-- What is removed goes by that column, so only the owner sets it. (The trigger costs nothing where it is not named.)
+CREATE FUNCTION refuse_archiving() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_user <> 'hms_act_owner' THEN
+        RAISE EXCEPTION 'only the owner of the log moves runs to an archive' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER archived_by_owner BEFORE UPDATE OF archive_id ON runs
+    FOR EACH ROW EXECUTE FUNCTION refuse_archiving();
+ALTER TABLE runs ENABLE ALWAYS TRIGGER archived_by_owner;
+CREATE TRIGGER archived_by_owner_alone BEFORE INSERT ON runs
+    FOR EACH ROW WHEN (NEW.archive_id IS NOT NULL) EXECUTE FUNCTION refuse_archiving();
+ALTER TABLE runs ENABLE ALWAYS TRIGGER archived_by_owner_alone;
+
 -- Removing entries is the owner's, who says so in the same transaction: neither the app nor a slip of the hand does it.
 CREATE OR REPLACE FUNCTION refuse_log_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

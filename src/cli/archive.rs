@@ -73,6 +73,10 @@ impl Work<'_> {
     fn carry_out(&self, owner: &mut Connection) -> anyhow::Result<bool> {
         // What was broken off: those entries are proven to be in the archive.
         for unfinished in archive::all(owner)?.into_iter().filter(|archive| archive.removed_at.is_none()) {
+            if self.asked.dry_run {
+                println!("Archive {} was broken off: the next call goes on with it.", unfinished.id);
+                continue;
+            }
             println!("Archive {} was broken off: it goes on.", unfinished.id);
             self.remove(owner, unfinished.id, unfinished.runs as u64)?;
         }

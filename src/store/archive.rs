@@ -185,6 +185,11 @@ pub fn leave(
         #[diesel(sql_type = BigInt)]
         id: i64,
     }
+    #[derive(QueryableByName)]
+    struct Torn {
+        #[diesel(sql_type = Bool)]
+        it: bool,
+    }
     let entries: i64 = leaving.iter().map(|run| run.version).sum();
     let id = diesel::sql_query(
         "INSERT INTO log_archives (place, before, runs, entries) VALUES ($1, $2, $3, $4) RETURNING id",
@@ -206,7 +211,16 @@ pub fn leave(
     .bind::<Array<BigInt>, _>(leaving.iter().map(|run| run.run_id).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(leaving.iter().map(|run| run.version).collect::<Vec<_>>())
     .execute(connection)?;
-    if left != leaving.len() {
+    // The rows are held now: a rerun that came before is seen here, and one that comes later sees where they are.
+    let is_torn: Torn = diesel::sql_query(
+        "SELECT EXISTS (SELECT FROM runs r JOIN runs o ON o.lineage = r.lineage
+                WHERE r.archive_id = $1 AND o.archive_id IS NULL)
+            OR EXISTS (SELECT FROM runs r JOIN runs o ON o.lineage = r.lineage
+                JOIN redactions d ON d.run_id = o.run_id WHERE r.archive_id = $1 AND d.status = 'pending') AS it",
+    )
+    .bind::<BigInt, _>(id)
+    .get_result(connection)?;
+    if left != leaving.len() || is_torn.it {
         return Err(StoreError::Conflict(
             "some of these runs changed meanwhile. Nothing was removed; try again".to_owned(),
         ));

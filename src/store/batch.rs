@@ -316,14 +316,14 @@ fn lock_runs(
         return Ok(());
     }
     let versions: Vec<Version> = diesel::sql_query(
-        "SELECT run_id, version, salt IS NULL AS erased FROM runs
+        "SELECT run_id, version, salt IS NULL OR archive_id IS NOT NULL AS erased FROM runs
          WHERE run_id = ANY($1) ORDER BY run_id FOR UPDATE",
     )
     .bind::<Array<BigInt>, _>(ids)
     .load(connection)?;
     let erased: HashSet<i64> = versions.iter().filter(|row| row.erased).map(|row| row.run_id).collect();
     for (index, run) in reruns(members) {
-        // Erased since the rerun was asked for.
+        // Erased, or moved to the archive, since the rerun was asked for.
         if erased.contains(&run.lineage.0) {
             outcomes[index] = Written::NotWanted;
         }
