@@ -79,8 +79,11 @@ impl Listener {
                 let erased = redactions::erased_lately(ear.connection(), LATELY)?;
                 erased.into_iter().for_each(|run| self.runs.forget(RunId(run)));
             }
-            if self.untold.take() {
-                ear.tell()?;
+            if self.untold.take()
+                && let Err(error) = ear.tell()
+            {
+                self.untold.set();
+                return Err(error);
             }
             if ear.heard()? {
                 self.changes.publish(Change::Elsewhere);

@@ -192,8 +192,10 @@ impl Site {
                         replica.served();
                         return Ok(done);
                     }
-                    // It would take as long on the primary.
-                    Err(error @ StoreError::TooSlow) => return Err(error.into()),
+                    // The primary would say the same, or take as long.
+                    Err(
+                        error @ (StoreError::TooSlow | StoreError::Archived { .. } | StoreError::Newer(_)),
+                    ) => return Err(error.into()),
                     Err(error) => replica.failed(&error),
                 }
             }
