@@ -10,10 +10,11 @@ pub mod disclosures;
 use super::csv;
 use crate::audit::chain::Stored;
 use crate::audit::{Hash, leaf_hash};
+use crate::engine::ids::RunId;
 use crate::store::error::StoreError;
 use crate::store::tree::checkpoints::{self, SignedHead};
 use crate::store::tree::{self, keys};
-use crate::store::{Connection, disclosures as sealed_values, log, redactions};
+use crate::store::{Connection, archive, disclosures as sealed_values, log, redactions};
 use disclosures::{Line, Sealed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -74,6 +75,10 @@ pub fn evidence(
             break;
         }
         entries.extend(page);
+    }
+    // It may have left while it was read: what is here is then perhaps not all of it.
+    if let Some(archive) = archive::of_run(connection, RunId(run_id))? {
+        return Err(archive.away(RunId(run_id)));
     }
     let indexes = tree::indexes_of_run(connection, run_id)?;
     let signed = checkpoints::latest(connection)?.map_or(0, |head| head.size);

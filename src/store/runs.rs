@@ -47,12 +47,15 @@ pub fn load(
     id: RunId,
     protocols: &ProtocolCache,
 ) -> Result<Option<Loaded>, StoreError> {
-    let erasures: Option<i32> = runs::table.find(id.0).select(runs::erasures).first(connection).optional()?;
-    let Some(erasures) = erasures else { return Ok(None) };
-    match fold(connection, id, protocols, None, u64::MAX, &mut |_| {})? {
-        Some((run, head)) => Ok(Some(Loaded { run: Arc::new(run), head, erasures })),
-        None => archive::of_run(connection, id)?.map_or(Ok(None), |archive| Err(archive.away(id))),
+    let Some((version, erasures)) = state(connection, id)? else { return Ok(None) };
+    let folded = fold(connection, id, protocols, None, u64::MAX, &mut |_| {})?;
+    // It may have left while it was read: what is here is then perhaps not all of it.
+    if folded.as_ref().is_none_or(|(run, _)| run.version < version)
+        && let Some(archive) = archive::of_run(connection, id)?
+    {
+        return Err(archive.away(id));
     }
+    Ok(folded.map(|(run, head)| Loaded { run: Arc::new(run), head, erasures }))
 }
 
 /// A run as it was after this entry, or after its last: folded from its log, or on from an earlier moment of it. `passed`
